@@ -1,0 +1,135 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// This file builds the providers from a declarative configuration file.
+
+package exporters
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"go.opentelemetry.io/contrib/otelconf"
+	"go.opentelemetry.io/otel/exporters/stdout/stdoutlog"
+	"go.opentelemetry.io/otel/exporters/stdout/stdoutmetric"
+	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+)
+
+func (p *Pipeline) buildFromFile(ctx context.Context, cfg config, file string, res *resource.Resource) error {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("%s=%q: want a readable file: %w", envConfigFile, file, err)
+	}
+	model, err := otelconf.ParseYAML(content)
+	if err != nil {
+		return fmt.Errorf("%s=%q: want an OpenTelemetry configuration: %w", envConfigFile, file, err)
+	}
+
+	// What the file says of the resource comes last, and so wins.
+	if model.Resource == nil {
+		model.Resource = &otelconf.Resource{}
+	}
+	var attributes []otelconf.AttributeNameValue
+	for _, kv := range res.Attributes() {
+		attributes = append(attributes, otelconf.AttributeNameValue{Name: string(kv.Key), Value: kv.Value.AsInterface()})
+	}
+	model.Resource.Attributes = append(attributes, model.Resource.Attributes...)
+
+	opts, err := p.takeConsoles(model, cfg)
+	if err != nil {
+		return err
+	}
+
+	// NewSDK prefers the file that the variable names to the model it is given,
+	// in which nothing writes to stdout any more.
+	if err := os.Unsetenv(envConfigFile); err != nil {
+		return err
+	}
+	sdk, err := otelconf.NewSDK(append(opts, otelconf.WithContext(ctx), otelconf.WithOpenTelemetryConfiguration(*model))...)
+	if rerr := os.Setenv(envConfigFile, file); err == nil {
+		err = rerr
+	}
+	if err != nil {
+		return fmt.Errorf("%s=%q: %w", envConfigFile, file, err)
+	}
+	p.tracers, p.meters, p.loggers = sdk.TracerProvider(), sdk.MeterProvider(), sdk.LoggerProvider()
+	if model.Propagator != nil {
+		p.propagator = sdk.Propagator()
+	}
+	return nil
+}
+
+// takeConsoles takes the console exporters out of the model, and returns
+// options that put ones in their place which write to stderr.
+func (p *Pipeline) takeConsoles(model *otelconf.OpenTelemetryConfiguration, cfg config) ([]otelconf.ConfigurationOption, error) {
+	var opts []otelconf.ConfigurationOption
+	if m := model.TracerProvider; m != nil {
+		var kept []otelconf.SpanProcessor
+		for _, sp := range m.Processors {
+			batch := sp.Batch != nil && sp.Batch.Exporter.Console != nil
+			if !batch && (sp.Simple == nil || sp.Simple.Exporter.Console == nil) {
+				kept = append(kept, sp)
+				continue
+			}
+			p.moved("console exporter of traces")
+			exp, err := stdouttrace.New(stdouttrace.WithWriter(cfg.stderr))
+			if err != nil {
+				return nil, err
+			}
+			option := sdktrace.WithSyncer(exp)
+			if batch {
+				option = sdktrace.WithBatcher(exp)
+			}
+			opts = append(opts, otelconf.WithTracerProviderOptions(option))
+		}
+		m.Processors = kept
+	}
+	if m := model.MeterProvider; m != nil {
+		var kept []otelconf.MetricReader
+		for _, r := range m.Readers {
+			if r.Periodic == nil || r.Periodic.Exporter.Console == nil {
+				kept = append(kept, r)
+				continue
+			}
+			p.moved("console exporter of metrics")
+			exp, err := stdoutmetric.New(stdoutmetric.WithWriter(cfg.stderr))
+			if err != nil {
+				return nil, err
+			}
+			var interval []sdkmetric.PeriodicReaderOption
+			if i := r.Periodic.Interval; i != nil {
+				interval = append(interval, sdkmetric.WithInterval(time.Duration(*i)*time.Millisecond))
+			}
+			opts = append(opts, otelconf.WithMeterProviderOptions(sdkmetric.WithReader(sdkmetric.NewPeriodicReader(exp, interval...))))
+		}
+		m.Readers = kept
+	}
+	if m := model.LoggerProvider; m != nil {
+		var kept []otelconf.LogRecordProcessor
+		for _, lp := range m.Processors {
+			batch := lp.Batch != nil && lp.Batch.Exporter.Console != nil
+			if !batch && (lp.Simple == nil || lp.Simple.Exporter.Console == nil) {
+				kept = append(kept, lp)
+				continue
+			}
+			p.moved("console exporter of logs")
+			exp, err := stdoutlog.New(stdoutlog.WithWriter(cfg.stderr))
+			if err != nil {
+				return nil, err
+			}
+			var processor sdklog.Processor = sdklog.NewSimpleProcessor(exp)
+			if batch {
+				processor = sdklog.NewBatchProcessor(exp)
+			}
+			opts = append(opts, otelconf.WithLoggerProviderOptions(sdklog.WithProcessor(processor)))
+		}
+		m.Processors = kept
+	}
+	return opts, nil
+}

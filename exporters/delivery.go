@@ -1,0 +1,200 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// This file watches exports: it says when telemetry stops and resumes being
+// delivered, and lets Shutdown cut off an export that hangs.
+
+package exporters
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"syscall"
+	"time"
+
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+)
+
+var (
+	errDeadline = errors.New("no answer before the end of Shutdown")
+	errRefused  = errors.New("nothing listens there")
+)
+
+// deliveryError marks an export error that deliveries has already dealt with.
+type deliveryError struct{ err error }
+
+func (e *deliveryError) Error() string { return e.err.Error() }
+func (e *deliveryError) Unwrap() error { return e.err }
+
+// deliveries follows all exporters of a pipeline.
+type deliveries struct {
+	out *diagnostics
+
+	mu      sync.Mutex
+	dests   map[string]*destination
+	closing bool
+	lost    error // the first loss since close
+
+	probes sync.WaitGroup
+}
+
+// destination is where one or more signals go.
+type destination struct {
+	name    string
+	url     *url.URL // nil unless it names a host and a port
+	failing map[string]bool
+	alive   bool // a signal was delivered since the first began to fail
+
+	ctx context.Context // ends when its exports are to be given up
+	cut context.CancelCauseFunc
+}
+
+func newDeliveries(out *diagnostics) *deliveries {
+	return &deliveries{out: out, dests: map[string]*destination{}}
+}
+
+// to returns the destination with that name, which signals share.
+func (d *deliveries) to(name string, u *url.URL) *destination {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.dests[name] == nil {
+		ctx, cut := context.WithCancelCause(context.Background())
+		d.dests[name] = &destination{name: name, url: u, failing: map[string]bool{}, ctx: ctx, cut: cut}
+	}
+	return d.dests[name]
+}
+
+// watch runs one export of signal to dest.
+func (d *deliveries) watch(ctx context.Context, signal string, dest *destination, export func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(dest.ctx, func() { cancel(context.Cause(dest.ctx)) })()
+	err := dest.ctx.Err()
+	if err == nil {
+		err = export(ctx)
+	}
+	if err != nil {
+		if cause := context.Cause(dest.ctx); cause != nil {
+			err = cause
+		}
+		err = &deliveryError{err}
+	}
+	d.report(signal, dest, err)
+	return err
+}
+
+// report says what changed. Signals that fail like the rest of a dead
+// destination are not worth a line each; one that fails where another gets
+// through is.
+func (d *deliveries) report(signal string, dest *destination, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err == nil {
+		dest.alive = true
+		if dest.failing[signal] {
+			delete(dest.failing, signal)
+			if len(dest.failing) == 0 {
+				d.out.say("telemetry is being delivered to %s again", dest.name)
+			}
+		}
+		return
+	}
+	if d.closing && d.lost == nil {
+		d.lost = fmt.Errorf("telemetry was lost at shutdown: %s to %s: %w", signal, dest.name, err)
+	}
+	if dest.failing[signal] {
+		return
+	}
+	if len(dest.failing) == 0 {
+		dest.alive = false
+	}
+	if len(dest.failing) == 0 || dest.alive {
+		d.out.say("telemetry is not being delivered to %s: %s: %v", dest.name, signal, err)
+	}
+	dest.failing[signal] = true
+}
+
+// close begins the shutdown: what fails from now on is lost. A destination
+// where nothing listens is given up at once; an exporter would go on trying.
+func (d *deliveries) close(ctx context.Context) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closing = true
+	for _, dest := range d.dests {
+		if dest.url != nil {
+			d.probes.Go(func() {
+				if refused(ctx, dest.url) {
+					dest.cut(errRefused)
+				}
+			})
+		}
+	}
+}
+
+// cut gives up every export, running or to come.
+func (d *deliveries) cut(cause error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, dest := range d.dests {
+		dest.cut(cause)
+	}
+}
+
+// loss returns what was lost first since close.
+func (d *deliveries) loss() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lost
+}
+
+// refused reports whether connections to u are turned away. Only a certain no
+// counts: behind a proxy, or if dialing takes long, the answer is false.
+func refused(ctx context.Context, u *url.URL) bool {
+	if proxy, err := http.ProxyFromEnvironment(&http.Request{URL: u}); proxy != nil || err != nil {
+		return false
+	}
+	dialer := net.Dialer{Timeout: 250 * time.Millisecond}
+	conn, err := dialer.DialContext(ctx, "tcp", u.Host)
+	if err == nil {
+		conn.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
+}
+
+type watchedSpans struct {
+	sdktrace.SpanExporter
+	d    *deliveries
+	dest *destination
+}
+
+func (w *watchedSpans) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	return w.d.watch(ctx, "traces", w.dest, func(ctx context.Context) error { return w.SpanExporter.ExportSpans(ctx, spans) })
+}
+
+type watchedMetrics struct {
+	sdkmetric.Exporter
+	d    *deliveries
+	dest *destination
+}
+
+func (w *watchedMetrics) Export(ctx context.Context, rm *metricdata.ResourceMetrics) error {
+	return w.d.watch(ctx, "metrics", w.dest, func(ctx context.Context) error { return w.Exporter.Export(ctx, rm) })
+}
+
+type watchedLogs struct {
+	sdklog.Exporter
+	d    *deliveries
+	dest *destination
+}
+
+func (w *watchedLogs) Export(ctx context.Context, records []sdklog.Record) error {
+	return w.d.watch(ctx, "logs", w.dest, func(ctx context.Context) error { return w.Exporter.Export(ctx, records) })
+}

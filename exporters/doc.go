@@ -1,0 +1,74 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// This file is the package documentation.
+
+// Package exporters builds a program's whole OpenTelemetry pipeline with one
+// call: tracer, meter and logger providers as the OTEL_* variables or a
+// configuration file ask for them, registered as the global ones.
+//
+//	pipeline, err := exporters.Setup(ctx)
+//	if err != nil {
+//		return err // names the variable, its value and what is accepted
+//	}
+//	defer pipeline.Shutdown(context.Background())
+//
+// It is a module of its own, so that a program which brings its own pipeline
+// carries neither the SDK nor the OTLP exporters. It stands on contrib's
+// autoexport and otelconf: exporters that a program registers with autoexport
+// are found by their names, and those of package otlpfile are registered already.
+//
+// # What it guarantees
+//
+// Nothing is written to standard output, which belongs to the protocol of an
+// MCP server on stdio: a console exporter is moved to standard error, with one
+// line that says so. Diagnostics go to standard error too, without repeating
+// themselves, at a limited rate and freed of credentials. That telemetry is not
+// delivered is said once when it begins and once when it is over; how much was
+// lost is counted in the SDK's otel.sdk.* metrics, which are turned on.
+//
+// Setup uses no network, and Shutdown is bounded by its context (5 seconds if
+// it has no deadline), so that a collector that is missing, slow or hanging
+// changes neither the start nor the end of the program. Where nothing listens at
+// all, Shutdown finds out at once instead of waiting.
+//
+// A wrong setting is an error, and then nothing was registered: there is no
+// half set-up. So is a second Setup before the Shutdown of the first.
+//
+// # Variables
+//
+// All variables that the SDK and its OTLP exporters define hold. The ones most
+// often needed:
+//
+//	Variable                       Default                Accepted
+//	OTEL_SDK_DISABLED              false                  true, false; true wins over a configuration file
+//	OTEL_CONFIG_FILE                                      path of a declarative configuration (YAML); replaces
+//	                                                      all variables below but those the file refers to
+//	OTEL_SERVICE_NAME              the program's name     any text
+//	OTEL_RESOURCE_ATTRIBUTES                              key=value,key=value
+//	OTEL_TRACES_EXPORTER           otlp                   otlp, otlp_file, console, none, a registered name
+//	OTEL_METRICS_EXPORTER          otlp                   the same, and prometheus
+//	OTEL_LOGS_EXPORTER             otlp                   as for traces
+//	OTEL_EXPORTER_OTLP_PROTOCOL    http/protobuf          http/protobuf, grpc
+//	OTEL_EXPORTER_OTLP_ENDPOINT    https://localhost:4318 a URL with its scheme: http, https or unix; the
+//	                               (grpc: 4317)           SDK's default is TLS, so name http:// for a plain
+//	                                                      collector on this machine
+//	OTEL_EXPORTER_OTLP_HEADERS                            key=value,key=value
+//	OTEL_EXPORTER_OTLP_TIMEOUT     10000                  milliseconds
+//	OTEL_TRACES_SAMPLER            parentbased_always_on  always_on, always_off, traceidratio and parentbased_*
+//	OTEL_METRIC_EXPORT_INTERVAL    60000                  milliseconds
+//	OTEL_GO_X_OBSERVABILITY        true                   false turns the otel.sdk.* metrics off
+//
+// Each OTEL_EXPORTER_OTLP_* variable exists per signal too, as
+// OTEL_EXPORTER_OTLP_TRACES_*, _METRICS_* and _LOGS_*. The propagators are always
+// W3C trace context and baggage, whatever OTEL_PROPAGATORS says, unless a
+// configuration file names others. Package otlpfile documents OTELMCP_FILE_*.
+//
+// # Limits
+//
+// With a configuration file the exporters are made inside otelconf: a failing
+// export is reported in the exporter's own words, its recovery is not, and an
+// export that hangs when Shutdown's context ends runs into its own timeout. The
+// OTLP/HTTP exporters share a transport that keeps idle connections for up to
+// 90 seconds; an idle connection to a live collector is not closed by Shutdown.
+package exporters

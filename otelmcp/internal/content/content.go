@@ -1,0 +1,432 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package content turns arguments, results and other content that an operator asked to see into attribute
+// values: structured, scrubbed first, and bounded whatever the content is.
+//
+// Every string goes through scrub.Text and then through the user's own scrubber. A value whose name says that
+// it is a secret is redacted whole; so are the value in {"name": "password", "value": "x"} and what follows
+// an option such as "--password" in a list. What is cut is said where it was cut: strings end in "…[+123B]", a
+// list in an element "…[+7 more]", an object in a member "…": "[+7 keys]", and one of them that is nested too
+// deep is such a note itself. The same content always becomes the same value.
+package content
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.opentelemetry.io/otel/attribute"
+
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
+)
+
+// Limits bound a value, in bytes. PerValue bounds each string, Total the whole: the bytes of keys and strings
+// and a few for each element. A limit that is not positive stands for the default.
+type Limits struct{ PerValue, Total int }
+
+// The defaults, and what the bounds on bytes leave open.
+const (
+	DefaultPerValue = 4 << 10
+	DefaultTotal    = 16 << 10
+
+	MaxDepth    = 16  // levels of lists and objects
+	MaxElements = 128 // of one list or object
+	MaxKey      = 128 // bytes of a key
+)
+
+// What a part of the output counts for in Total. The names are those of JSON, whose punctuation it stands for.
+const (
+	costScalar    = 8  // a number, a bool, null
+	costString    = 2  // and its bytes
+	costKey       = 4  // and its bytes
+	costContainer = 2  // and its elements
+	reserve       = 48 // kept free in every open list or object for the note about what is missing
+	smallest      = 24 // an element is begun only if this much is left: any note fits
+)
+
+const (
+	moreKey = "…"
+	// more is how far what was left out is measured; beyond that the count is a lower bound.
+	more   = 1 << 14
+	suffix = 4 // bytes of a number that tells keys apart
+	// lead is how much more than fits the user's scrubber sees of a string.
+	lead = 1 << 10
+)
+
+// Value makes an attribute value of v: decoded JSON (map[string]any, []any, string, float64, bool, nil,
+// json.Number) as it is, anything else by way of its JSON. It also returns how many bytes of v are not in
+// it, a lower bound when much more than fits is missing; what was redacted does not count. callback, which may be nil, is given the key that the string stands
+// under, "" if there is none, and the string scrubbed; if it panics, the string is redacted.
+func Value(v any, l Limits, callback func(key, value string) string) (attribute.Value, int) {
+	if l.PerValue <= 0 {
+		l.PerValue = DefaultPerValue
+	}
+	if l.Total <= 0 {
+		l.Total = DefaultTotal
+	}
+	b := builder{perValue: l.PerValue, left: l.Total, callback: callback, budget: more}
+	if l.Total < smallest+costString {
+		s, ok := v.(string)
+		if !ok {
+			return attribute.Value{}, b.size(v, 0)
+		}
+		s, cut := b.text("", s, min(b.left-costString, b.perValue))
+		if s == "" {
+			return attribute.Value{}, cut
+		}
+		return attribute.StringValue(s), cut
+	}
+	out := b.value("", v, 0)
+	return out, b.cut
+}
+
+type builder struct {
+	perValue int
+	left     int // bytes that may still be used
+	cut      int
+	callback func(key, value string) string
+	budget   int // nodes that size may still visit
+}
+
+func (b *builder) value(key string, v any, depth int) attribute.Value {
+	switch v := v.(type) {
+	case nil:
+		b.left -= costScalar
+		return attribute.Value{}
+	case bool:
+		b.left -= costScalar
+		return attribute.BoolValue(v)
+	case float64:
+		return b.float(v)
+	case string:
+		return b.str(key, v)
+	case json.Number:
+		return b.number(key, v)
+	case map[string]any:
+		return b.object(v, depth)
+	case []any:
+		return b.list(key, v, depth)
+	case int:
+		b.left -= costScalar
+		return attribute.IntValue(v)
+	case int64:
+		b.left -= costScalar
+		return attribute.Int64Value(v)
+	}
+	decoded, ok := roundTrip(v)
+	if !ok {
+		// The error could repeat the value; the type cannot.
+		return b.str("", fmt.Sprintf("[no JSON: %T]", v))
+	}
+	return b.value(key, decoded, depth)
+}
+
+// roundTrip returns what a JSON decoder makes of v's JSON.
+func roundTrip(v any) (out any, ok bool) {
+	defer func() {
+		if recover() != nil {
+			out, ok = nil, false
+		}
+	}()
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return nil, false
+	}
+	d := json.NewDecoder(strings.NewReader(string(raw)))
+	d.UseNumber()
+	if err := d.Decode(&out); err != nil {
+		return nil, false
+	}
+	return out, true
+}
+
+// float keeps a number, and writes out what JSON has no number for.
+func (b *builder) float(f float64) attribute.Value {
+	b.left -= costScalar
+	switch {
+	case math.IsNaN(f):
+		return attribute.StringValue("NaN")
+	case math.IsInf(f, 1):
+		return attribute.StringValue("+Inf")
+	case math.IsInf(f, -1):
+		return attribute.StringValue("-Inf")
+	}
+	return attribute.Float64Value(f)
+}
+
+// number keeps an integer that fits exactly and a fraction, and the digits of an integer that is too large.
+func (b *builder) number(key string, n json.Number) attribute.Value {
+	if i, err := strconv.ParseInt(string(n), 10, 64); err == nil {
+		b.left -= costScalar
+		return attribute.Int64Value(i)
+	}
+	if strings.ContainsAny(string(n), ".eE") && len(n) < 64 {
+		if f, err := strconv.ParseFloat(string(n), 64); err == nil {
+			return b.float(f)
+		}
+	}
+	return b.str(key, string(n))
+}
+
+func (b *builder) str(key, s string) attribute.Value {
+	out, cut := b.text(key, s, min(b.left-costString, b.perValue))
+	b.left -= len(out) + costString
+	b.cut += cut
+	return attribute.StringValue(out)
+}
+
+// text returns s scrubbed, by the user too, in at most limit bytes.
+func (b *builder) text(key, s string, limit int) (string, int) {
+	if b.callback == nil {
+		return scrub.Capped(s, limit, 0)
+	}
+	head, cut := scrub.Head(s, limit+lead)
+	return scrub.Capped(b.call(key, head), limit, cut)
+}
+
+// call runs the user's scrubber.
+func (b *builder) call(key, s string) (out string) {
+	defer func() {
+		if recover() != nil {
+			out = scrub.Redacted
+		}
+	}()
+	return b.callback(key, s)
+}
+
+func (b *builder) redacted() attribute.Value {
+	b.left -= costString + len(scrub.Redacted)
+	return attribute.StringValue(scrub.Redacted)
+}
+
+// open takes the room of a list or object; if there is none it returns what stands in its place.
+func (b *builder) open(v any, depth int) (attribute.Value, bool) {
+	if depth < MaxDepth && b.left >= costContainer+reserve {
+		b.left -= costContainer + reserve
+		return attribute.Value{}, true
+	}
+	b.cut += b.size(v, 0)
+	var note string
+	switch v := v.(type) {
+	case []any:
+		note = moreElements(len(v))
+	case map[string]any:
+		note = moreKey + moreKeys(len(v))
+	}
+	b.left -= len(note) + costString
+	return attribute.StringValue(note), false
+}
+
+func (b *builder) list(key string, v []any, depth int) attribute.Value {
+	if len(v) == 0 && b.left >= costContainer {
+		b.left -= costContainer
+		return attribute.SliceValue()
+	}
+	if note, ok := b.open(v, depth); !ok {
+		return note
+	}
+	out := make([]attribute.Value, 0, min(len(v), MaxElements)+1)
+	secret := false // the next string is one
+	for i, e := range v {
+		if i == MaxElements || b.left < smallest {
+			break
+		}
+		s, isString := e.(string)
+		if secret && isString {
+			out = append(out, b.redacted())
+			secret = false
+			continue
+		}
+		out = append(out, b.value(key, e, depth+1))
+		secret = isString && (strings.HasPrefix(s, "-") || len(v) == 2 && i == 0) && len(s) <= MaxKey &&
+			!strings.Contains(s, "=") && scrub.SensitiveKey(s)
+	}
+	if rest := v[len(out):]; len(rest) > 0 {
+		for i := range rest {
+			b.cut += b.size(rest[i], 0)
+			if b.budget <= 0 {
+				break
+			}
+		}
+		note := moreElements(len(rest))
+		b.left -= len(note) + costString
+		out = append(out, attribute.StringValue(note))
+	}
+	b.left += reserve
+	return attribute.SliceValue(out...)
+}
+
+func (b *builder) object(v map[string]any, depth int) attribute.Value {
+	if len(v) == 0 && b.left >= costContainer {
+		b.left -= costContainer
+		return attribute.MapValue()
+	}
+	if note, ok := b.open(v, depth); !ok {
+		return note
+	}
+	keys := firstKeys(v)
+	out := make([]attribute.KeyValue, 0, len(keys)+1)
+	named := namesSecret(v)
+	changed := false
+	for _, k := range keys {
+		name := scrub.Name(k, MaxKey)
+		if b.left < len(name)+suffix+costKey+smallest {
+			break
+		}
+		e := v[k]
+		if name != k || name == moreKey {
+			changed = true
+			b.left -= suffix
+		}
+		b.cut += max(len(k)-len(name), 0)
+		b.left -= len(name) + costKey
+		var val attribute.Value
+		if e != nil && e != "" && (secretKey(k, e) || named && isValueKey(k)) {
+			val = b.redacted()
+		} else {
+			val = b.value(name, e, depth+1)
+		}
+		out = append(out, attribute.KeyValue{Key: attribute.Key(name), Value: val})
+	}
+	if n := len(v) - len(out); n > 0 {
+		// Only what is in keys can be measured in an order; the rest is counted.
+		for _, k := range keys[len(out):] {
+			b.cut += len(k) + b.size(v[k], 0)
+		}
+		if n -= len(keys) - len(out); n > 0 {
+			b.cut += b.sizeBut(v, keys)
+		}
+		note := moreKeys(len(v) - len(out))
+		b.left -= len(moreKey) + costKey + len(note) + costString
+		out = append(out, attribute.String(moreKey, note))
+	}
+	if changed {
+		unique(out)
+	}
+	b.left += reserve
+	return attribute.MapValue(out...)
+}
+
+func moreElements(n int) string { return moreKey + "[+" + strconv.Itoa(n) + " more]" }
+
+func moreKeys(n int) string { return "[+" + strconv.Itoa(n) + " keys]" }
+
+// firstKeys returns the first MaxElements keys of v in order, in time linear in v.
+func firstKeys(v map[string]any) []string {
+	keys := make([]string, 0, min(len(v), MaxElements)+1)
+	for k := range v {
+		if len(keys) == MaxElements && k >= keys[MaxElements-1] {
+			continue
+		}
+		i, _ := slices.BinarySearch(keys, k)
+		keys = slices.Insert(keys, i, k)
+		if len(keys) > MaxElements {
+			keys = keys[:MaxElements]
+		}
+	}
+	return keys
+}
+
+// unique gives keys that became the same when they were cleaned a number. That takes suffix bytes at most.
+func unique(kvs []attribute.KeyValue) {
+	seen := make(map[attribute.Key]struct{}, len(kvs))
+	for i := range kvs {
+		k := kvs[i].Key
+		for n := 2; ; n++ {
+			if _, twice := seen[kvs[i].Key]; !twice {
+				break
+			}
+			kvs[i].Key = k + attribute.Key("#"+strconv.Itoa(n))
+		}
+		seen[kvs[i].Key] = struct{}{}
+	}
+}
+
+// secretKey reports whether a member is a secret by its key.
+func secretKey(key string, v any) bool {
+	if scrub.SensitiveKey(key) {
+		_, isBool := v.(bool)
+		return !isBool
+	}
+	if strings.EqualFold(key, "tokens") { // a count, or secrets
+		switch v.(type) {
+		case string, []any, map[string]any, []string:
+			return true
+		}
+	}
+	return false
+}
+
+// namesSecret reports whether v is a pair like {"name": "password", "value": "x"}.
+func namesSecret(v map[string]any) bool {
+	if len(v) > 16 {
+		return false
+	}
+	for k, e := range v {
+		switch strings.ToLower(k) {
+		case "name", "key", "header", "field", "variable", "id":
+			if s, ok := e.(string); ok && len(s) <= MaxKey && scrub.SensitiveKey(s) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func isValueKey(k string) bool {
+	switch strings.ToLower(k) {
+	case "value", "values", "val", "content", "data":
+		return true
+	}
+	return false
+}
+
+// size returns about how many bytes of JSON v is, as far as the budget goes.
+func (b *builder) size(v any, depth int) (n int) {
+	if b.budget--; b.budget < 0 || depth > 4*MaxDepth {
+		return 0
+	}
+	switch v := v.(type) {
+	case string:
+		return len(v) + costString
+	case json.Number:
+		return len(v)
+	case []any:
+		n = costContainer
+		for _, e := range v {
+			if b.budget <= 0 {
+				break
+			}
+			n += b.size(e, depth+1)
+		}
+		return n
+	case map[string]any:
+		n = costContainer
+		for k, e := range v {
+			if b.budget <= 0 {
+				break
+			}
+			n += len(k) + costKey + b.size(e, depth+1)
+		}
+		return n
+	}
+	return costScalar
+}
+
+// sizeBut is size for the members of v whose keys come after those in keys.
+func (b *builder) sizeBut(v map[string]any, keys []string) (n int) {
+	last := keys[len(keys)-1]
+	for k, e := range v {
+		if b.budget <= 0 {
+			break
+		}
+		if k > last {
+			n += len(k) + costKey + b.size(e, 0)
+		}
+	}
+	return n
+}

@@ -1,0 +1,229 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package scrub makes text fit to leave the process. Every text that another party chose, or that may have a
+// credential in it, goes through Text, URI or Name before it reaches a span, a metric or a log record.
+//
+// Three things happen, in this order:
+//
+//  1. Characters that could forge or hide something are replaced: line ends, tabs and the other spaces of
+//     Unicode by a space; every other control character, ANSI color sequence, bidirectional control, zero-width
+//     or otherwise invisible character, noncharacter and byte that is not UTF-8 by U+FFFD, so that it shows.
+//     That includes variation selectors and joiners, which some scripts and emoji use.
+//  2. Credentials are replaced by Redacted: JSON Web Tokens, PEM blocks, the values of Bearer and Basic, tokens
+//     of clouds, forges and other services that can be told by their prefix, the value after a name such as
+//     password or api_key in any of the usual notations, webhook addresses, and the user, query and fragment
+//     of a URI. It is done again as if the replaced characters were not there, so they cannot split a secret.
+//  3. What is longer than the cap is cut at the end of a character, with a note of how many bytes are missing.
+//
+// The result is never longer than the cap, is valid UTF-8 and one line, and does not change when it is scrubbed
+// again. A secret that has no known form and no name before it cannot be recognized; values that may be such
+// (arguments, results) are content, which is off unless the operator asks for it.
+package scrub
+
+import (
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Redacted stands where a credential was.
+const Redacted = "[REDACTED]"
+
+// The note about a cut is noteHead, the number of bytes, noteTail.
+const (
+	noteHead = "…[+"
+	noteTail = "B]"
+)
+
+const (
+	// slack is how much of a text is looked at beyond the cap.
+	slack = 4096
+	// margin is how much of the end of a text that goes on beyond that is never shown, because a credential
+	// that begins there may not be recognizable yet.
+	margin = 256
+	// rounds is how often a text is looked at again after something in it was replaced.
+	rounds = 4
+)
+
+// Text returns s fit to be recorded: without credentials and control characters, at most max bytes.
+func Text(s string, max int) string {
+	out, _ := process(s, max, 0, modeText, true)
+	return out
+}
+
+// URI is Text for a text that is one URI: user, query and fragment are redacted wherever they may be, in
+// opaque and relative URIs too. URI template expressions such as {?name} stay. What is no URI is no error.
+func URI(s string, max int) string {
+	out, _ := process(s, max, 0, modeURI, true)
+	return out
+}
+
+// Name is Text for an identifier that a peer chose: a method, a tool, a client's name, a request id. Unlike in
+// Text a plain word after a colon, as in "token:refresh", is part of the name.
+func Name(s string, max int) string {
+	out, _ := process(s, max, 0, modeName, true)
+	return out
+}
+
+// Capped is Text for a text of which dropped bytes are gone already. It also returns how many bytes are now
+// missing in all; what was redacted does not count.
+func Capped(s string, max, dropped int) (string, int) {
+	return process(s, max, dropped, modeText, true)
+}
+
+// Head is Capped without the note, for a text that is worked on further.
+func Head(s string, max int) (string, int) {
+	return process(s, max, 0, modeText, false)
+}
+
+func process(s string, max, dropped int, m mode, note bool) (string, int) {
+	if max <= 0 {
+		return "", dropped + len(s)
+	}
+	t, windowed := s, false
+	if len(s) > max && len(s)-max > slack {
+		end := max + slack
+		for end > max && !utf8.RuneStart(s[end]) {
+			end--
+		}
+		t, windowed = s[:end], true
+		dropped += len(s) - end
+	}
+
+	flags := look(t)
+	if flags == 0 && dropped == 0 && len(t) <= max {
+		return t, 0
+	}
+	replaced, dirty := false, flags&sawControl != 0
+	if !dirty && flags&sawHigh != 0 {
+		var ok bool
+		ok, replaced = highIsClean(t)
+		dirty = !ok
+	}
+	if dirty {
+		t, replaced = clean(t)
+	}
+
+	limit := len(t)
+	if windowed {
+		limit = lastSafe(t)
+		dropped += len(t) - limit
+	}
+	spans := detect(t, m, windowed, replaced)
+	if len(spans) > 0 || dirty || limit < len(t) {
+		t = render(t, spans, limit)
+		for i := 0; ; i++ {
+			// What was put in may have made something else recognizable; it hardly ever does.
+			if spans = detect(t, m, false, replaced); len(spans) == 0 {
+				break
+			}
+			if i == rounds {
+				t = Redacted
+				break
+			}
+			t = render(t, spans, len(t))
+		}
+	}
+	if len(t) <= max && (dropped == 0 || !note) {
+		return t, dropped
+	}
+	return shorten(t, max, dropped, m, note, replaced)
+}
+
+// lastSafe returns where to end a text of which only the beginning was looked at: before the last word that
+// begins before the margin.
+func lastSafe(t string) int {
+	end := max(len(t)-margin, 0)
+	for j := end; j > 0 && end-j < slack-2*margin; j-- {
+		if isSpace(t[j-1]) {
+			return j
+		}
+	}
+	for end > 0 && !utf8.RuneStart(t[end]) {
+		end--
+	}
+	return end
+}
+
+// render puts the marker in the place of every span that begins before limit, and ends there.
+func render(t string, spans []span, limit int) string {
+	var b strings.Builder
+	b.Grow(limit + len(spans)*len(Redacted))
+	line := func(v string) {
+		for {
+			i := strings.IndexByte(v, '\n')
+			if i < 0 {
+				b.WriteString(v)
+				return
+			}
+			b.WriteString(v[:i])
+			b.WriteByte(' ')
+			v = v[i+1:]
+		}
+	}
+	from := 0
+	for _, sp := range spans {
+		if sp.start >= limit {
+			break
+		}
+		line(t[from:sp.start])
+		b.WriteString(Redacted)
+		from = sp.end
+	}
+	if from < limit {
+		line(t[from:limit])
+	}
+	return b.String()
+}
+
+// shorten cuts t to max bytes, its note included, so that what is left is as settled as t is.
+func shorten(t string, max, dropped int, m mode, note, replaced bool) (string, int) {
+	total := len(t) + dropped
+	room := max
+	if note {
+		room -= noteLen(total)
+	}
+	if room < 0 {
+		note, room = false, max // not even the note fits
+	}
+	cut := before(t, room)
+	for range rounds {
+		out := t[:cut]
+		if note {
+			out += noteHead + strconv.Itoa(total-cut) + noteTail
+		}
+		spans := detect(out, m, false, replaced)
+		if len(spans) == 0 {
+			return out, total - cut
+		}
+		cut = before(t, min(spans[0].start, cut-1))
+	}
+	if note {
+		return noteHead + strconv.Itoa(total) + noteTail, total
+	}
+	return "", total
+}
+
+func noteLen(n int) int {
+	l := len(noteHead) + len(noteTail) + 1
+	for n >= 10 {
+		n /= 10
+		l++
+	}
+	return l
+}
+
+// before returns the last place up to n at which t can be cut: not in a character, not in a marker.
+func before(t string, n int) int {
+	n = max(min(n, len(t)), 0)
+	for n > 0 && n < len(t) && !utf8.RuneStart(t[n]) {
+		n--
+	}
+	for k := 1; k < len(Redacted) && k <= n; k++ {
+		if strings.HasPrefix(t[n-k:], Redacted) {
+			return n - k
+		}
+	}
+	return n
+}

@@ -1,0 +1,57 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package operation
+
+// What is known of a method before any message carries it: whether it is one
+// of MCP's, and the options that starting an operation with it needs, built
+// once so that the hot path builds none.
+
+import (
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/otelmcp/otelmcp-go/semconv"
+)
+
+// Other stands on metrics and in span names for a name that a peer chose and
+// nobody registered.
+const Other = "_OTHER"
+
+type method struct {
+	name   string // bounded: an MCP method, or Other
+	start  [roles][]trace.SpanStartOption
+	active []metric.AddOption
+}
+
+func newMethods(extra []attribute.KeyValue) map[string]*method {
+	m := make(map[string]*method, len(semconv.MCPMethodNames)+1)
+	for _, name := range &semconv.MCPMethodNames {
+		m[name] = newMethod(name, extra)
+	}
+	m[Other] = newMethod(Other, extra)
+	return m
+}
+
+func newMethod(name string, extra []attribute.KeyValue) *method {
+	attr := trace.WithAttributes(semconv.MCPMethodNameKey.String(name))
+	return &method{
+		name: name,
+		start: [roles][]trace.SpanStartOption{
+			RoleServer: {trace.WithSpanKind(trace.SpanKindServer), attr},
+			RoleClient: {trace.WithSpanKind(trace.SpanKindClient), attr},
+		},
+		active: []metric.AddOption{metric.WithAttributeSet(
+			attribute.NewSet(append([]attribute.KeyValue{semconv.MCPMethodNameKey.String(name)}, extra...)...))},
+	}
+}
+
+// method finds what is known of name; an unknown one shares the entry of
+// Other.
+func (r *Recorder) method(name string) *method {
+	if m, ok := r.methods[name]; ok {
+		return m
+	}
+	return r.methods[Other]
+}

@@ -1,0 +1,402 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package operation
+
+// The Operation: the facts of one message, from its first sight to its end.
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/log"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
+	"github.com/otelmcp/otelmcp-go/semconv"
+)
+
+// Role is the side of a message that an operation describes.
+type Role uint8
+
+// A server receives a message and a client sends one. An MCP server that asks
+// its client to sample is the client of that message.
+const (
+	RoleServer Role = iota
+	RoleClient
+
+	roles
+)
+
+// Caps, in bytes, of text that a peer or an error chose.
+const (
+	MaxName    = 128
+	MaxURI     = 512
+	MaxMessage = 512
+)
+
+// Name is a method, tool or prompt name. Only a Known one (an MCP method, a
+// registered tool or prompt) stands on metrics and in span names; any other is
+// text that a peer chose, and reads Other there.
+type Name struct {
+	Text  string
+	Known bool
+}
+
+func (n Name) bounded() string {
+	if n.Text == "" || n.Known {
+		return n.Text
+	}
+	return Other
+}
+
+// Operation is one message in flight. It is also the context that the message
+// is handled in, which saves every message an allocation.
+//
+// The goroutine that handles the message owns the exported fields until
+// Finish.
+type Operation struct {
+	context.Context
+
+	// Facts, set by whoever learns them. Zero means not known.
+	Role            Role
+	Method          Name
+	Tool, Prompt    Name
+	RequestID       string
+	ResourceURI     string
+	ProtocolVersion string // one of MCP's; anything else must not be set
+	SessionID       string
+	Transport       string // an otelmcp.transport value
+	Stage           string // an otelmcp.stage value
+	Network         string // a network.transport value
+	ClientName      string
+	ClientVersion   string
+	UserID          string
+	UserRoles       []string
+
+	// Of a tool call.
+	ToolDigest     string
+	ArgumentNames  attribute.KeyValue // declared in the tool's schema, and present
+	Undeclared     int                // how many others are present
+	ArgumentsSize  int                // bytes of JSON
+	Content        []attribute.KeyValue
+	ContentTrimmed int // bytes that the caps took from Content
+
+	// The end. Outcome and ErrorType override what follows from Code.
+	Outcome   string
+	ErrorType string
+	Code      int // the JSON-RPC error code of the answer
+	Message   string
+
+	// NewRoot operations start a trace of their own.
+	NewRoot bool
+	// Silent operations make no span and no duration, by the operator's
+	// filter. Their event and their count cannot be silenced.
+	Silent bool
+
+	rec       *Recorder
+	method    *method
+	span      trace.Span
+	start     time.Time
+	recording bool
+	active    bool
+	finished  atomic.Bool
+}
+
+// Init makes o an operation that has not begun, to be handled in ctx. It exists
+// so that an adapter can embed an Operation in what it keeps for a message, at
+// the price of one allocation for both.
+func (r *Recorder) Init(o *Operation, ctx context.Context, role Role) {
+	o.Context, o.Role, o.rec, o.start = ctx, role, r, time.Now()
+}
+
+// Recorder returns the recorder that the operation belongs to.
+func (o *Operation) Recorder() *Recorder { return o.rec }
+
+// Begin starts the operation's span in the operation's context. Links are the
+// contexts that belong to it and are not its parent. An operation without a
+// method, or a silent one, has no span.
+func (o *Operation) Begin(links ...trace.SpanContext) {
+	r := o.rec
+	o.method = r.method(o.Method.Text)
+	o.Method.Known = o.method.name != Other
+	if o.Silent || o.Method.Text == "" {
+		return
+	}
+	opts := o.method.start[o.Role]
+	if o.NewRoot || len(links) > 0 {
+		// The shared slice must not be appended to in place.
+		opts = append(make([]trace.SpanStartOption, 0, len(opts)+2), opts...)
+		if o.NewRoot {
+			opts = append(opts, trace.WithNewRoot())
+		}
+		if len(links) > 0 {
+			l := make([]trace.Link, len(links))
+			for i, sc := range links {
+				l[i] = trace.Link{SpanContext: sc}
+			}
+			opts = append(opts, trace.WithLinks(l...))
+		}
+	}
+	o.startSpan(opts)
+	if o.Role == RoleServer {
+		o.countActive()
+	}
+}
+
+// The calls of an SDK that a program plugs in are guarded one by one: what is
+// broken in one of them must cost no more than its own part.
+
+func (o *Operation) startSpan(opts []trace.SpanStartOption) {
+	defer o.rec.Guard()
+	ctx, span := o.rec.tracer.Start(o.Context, o.method.name, opts...)
+	if ctx != nil {
+		o.Context = ctx
+	}
+	if span != nil {
+		o.span = span
+		o.recording = span.IsRecording()
+	}
+}
+
+func (o *Operation) countActive() {
+	defer o.rec.Guard()
+	o.active = true
+	o.rec.operationsActive.Add(o.Context, 1, o.method.active...)
+}
+
+// Recording reports whether the operation has a span that records.
+func (o *Operation) Recording() bool { return o.recording }
+
+// SpanContext returns the context of the operation's span; an invalid one
+// without a span.
+func (o *Operation) SpanContext() (sc trace.SpanContext) {
+	if o.span == nil {
+		return sc
+	}
+	defer o.rec.Guard()
+	return o.span.SpanContext()
+}
+
+// AddLink links the operation's span to sc.
+func (o *Operation) AddLink(sc trace.SpanContext) {
+	if !o.recording || !sc.IsValid() {
+		return
+	}
+	defer o.rec.Guard()
+	o.span.AddLink(trace.Link{SpanContext: sc})
+}
+
+// Begun reports whether Begin was called.
+func (o *Operation) Begun() bool { return o.method != nil }
+
+// Finish ends the operation and emits it. Only the first call does.
+func (o *Operation) Finish() {
+	if !o.finished.CompareAndSwap(false, true) {
+		return
+	}
+	if o.method == nil {
+		o.method = o.rec.method(o.Method.Text)
+	}
+	end := time.Now()
+	elapsed := end.Sub(o.start).Seconds()
+	ctx := detach(o.Context)
+	res := o.resolve()
+	key := seriesKey{
+		role:            o.Role,
+		method:          o.Method.bounded(),
+		tool:            o.Tool.bounded(),
+		prompt:          o.Prompt.bounded(),
+		errorType:       res.errorType,
+		code:            res.code,
+		protocolVersion: o.ProtocolVersion,
+		network:         o.Network,
+		transport:       o.Transport,
+		stage:           o.Stage,
+		outcome:         res.outcome,
+	}
+	s := o.rec.series.get(&key, o.rec.extra)
+
+	sev, sevText := severity(res.outcome)
+	logging := o.rec.enabled(ctx, sev)
+	if logging || o.recording {
+		buf := attrPool.Get().(*[]attribute.KeyValue)
+		attrs := o.attributes((*buf)[:0], s, &res)
+		message := o.clean(semconv.OTelMCPOperationErrorMessageKey, scrub.Text(o.Message, MaxMessage))
+		if logging {
+			o.emitEvent(ctx, s, attrs, sev, sevText, end, message)
+		}
+		if o.recording {
+			o.emitSpan(s, attrs, res.errorType, message)
+		}
+		clear(attrs[:cap(attrs)])
+		*buf = attrs[:0]
+		attrPool.Put(buf)
+	}
+	o.emitMetrics(ctx, s, elapsed)
+	if o.span != nil {
+		o.endSpan()
+	}
+}
+
+// attrPool holds attribute slices between operations: the SDK copies what it
+// is given.
+var attrPool = sync.Pool{New: func() any {
+	s := make([]attribute.KeyValue, 0, 40)
+	return &s
+}}
+
+// attributes is the one place where facts become attributes. The span and the
+// event carry the result; the metrics carry its bounded part, s.attrs.
+func (o *Operation) attributes(attrs []attribute.KeyValue, s *series, res *result) []attribute.KeyValue {
+	attrs = append(attrs, s.attrs...)
+	for i := range attrs { // the bounded stand-in gives way to what the peer sent
+		switch attrs[i].Key {
+		case semconv.MCPMethodNameKey:
+			o.restore(&attrs[i], o.Method)
+		case semconv.GenAIToolNameKey:
+			o.restore(&attrs[i], o.Tool)
+		case semconv.GenAIPromptNameKey:
+			o.restore(&attrs[i], o.Prompt)
+		}
+	}
+	role := semconv.OTelMCPRoleServer
+	if o.Role == RoleClient {
+		role = semconv.OTelMCPRoleClient
+	}
+	attrs = append(attrs,
+		semconv.OTelMCPRoleKey.String(role),
+		semconv.OTelMCPTransportKey.String(o.Transport),
+		semconv.OTelMCPStageKey.String(o.Stage),
+		semconv.OTelMCPOutcomeKey.String(res.outcome),
+	)
+	if o.RequestID != "" {
+		attrs = append(attrs, semconv.JSONRPCRequestIDKey.String(o.clean(semconv.JSONRPCRequestIDKey, scrub.Name(o.RequestID, MaxName))))
+	}
+	if o.SessionID != "" {
+		attrs = append(attrs, semconv.MCPSessionIDKey.String(o.SessionID))
+	}
+	if o.ResourceURI != "" {
+		attrs = append(attrs, semconv.MCPResourceURIKey.String(o.clean(semconv.MCPResourceURIKey, scrub.URI(o.ResourceURI, MaxURI))))
+	}
+	if o.ClientName != "" {
+		attrs = append(attrs, semconv.OTelMCPClientNameKey.String(o.ClientName))
+	}
+	if o.ClientVersion != "" {
+		attrs = append(attrs, semconv.OTelMCPClientVersionKey.String(o.ClientVersion))
+	}
+	if o.UserID != "" {
+		attrs = append(attrs, semconv.UserIDKey.String(o.UserID))
+	}
+	if len(o.UserRoles) > 0 {
+		attrs = append(attrs, semconv.UserRolesKey.StringSlice(o.UserRoles))
+	}
+	if o.ToolDigest != "" {
+		attrs = append(attrs, semconv.OTelMCPToolDigestKey.String(o.ToolDigest))
+	}
+	if o.ArgumentNames.Key != "" {
+		attrs = append(attrs, o.ArgumentNames)
+	}
+	if o.Undeclared > 0 {
+		attrs = append(attrs, semconv.OTelMCPToolArgumentsUndeclaredKey.Int(o.Undeclared))
+	}
+	if o.ArgumentsSize > 0 {
+		attrs = append(attrs, semconv.OTelMCPToolArgumentsSizeKey.Int(o.ArgumentsSize))
+	}
+	return append(attrs, o.rec.extra...)
+}
+
+func (o *Operation) restore(kv *attribute.KeyValue, n Name) {
+	if !n.Known {
+		*kv = kv.Key.String(o.clean(kv.Key, scrub.Name(n.Text, MaxName)))
+	}
+}
+
+func (o *Operation) clean(key attribute.Key, value string) string {
+	return o.rec.Clean(key, value)
+}
+
+// Clean hands scrubbed text to the operator's scrubber, if there is one. What
+// it returns is capped and cleaned again: a callback may return nonsense.
+func (r *Recorder) Clean(key attribute.Key, value string) (out string) {
+	if r.scrub == nil || value == "" {
+		return value
+	}
+	out = scrub.Redacted
+	defer r.Guard()
+	out = scrub.Text(r.scrub(string(key), value), max(MaxMessage, MaxURI))
+	return out
+}
+
+func (r *Recorder) enabled(ctx context.Context, sev log.Severity) (on bool) {
+	defer r.Guard()
+	return r.logger.Enabled(ctx, log.EnabledParameters{Severity: sev, EventName: semconv.OTelMCPOperationEventName})
+}
+
+func (o *Operation) emitEvent(ctx context.Context, s *series, attrs []attribute.KeyValue,
+	sev log.Severity, sevText string, end time.Time, message string,
+) {
+	defer o.rec.Guard()
+	var rec log.Record
+	rec.SetEventName(semconv.OTelMCPOperationEventName)
+	rec.SetTimestamp(end)
+	rec.SetObservedTimestamp(end)
+	rec.SetSeverity(sev)
+	rec.SetSeverityText(sevText)
+	rec.SetBody(attribute.StringValue(s.body))
+	// One call: every further one may grow the record again.
+	attrs = append(attrs,
+		semconv.EventNameKey.String(semconv.OTelMCPOperationEventName),
+		semconv.OTelMCPOperationDurationKey.Float64(end.Sub(o.start).Seconds()))
+	if message != "" {
+		attrs = append(attrs, semconv.OTelMCPOperationErrorMessageKey.String(message))
+	}
+	rec.AddAttributes(attrs...)
+	o.rec.logger.Emit(ctx, rec)
+}
+
+func (o *Operation) emitSpan(s *series, attrs []attribute.KeyValue, errorType, message string) {
+	defer o.rec.Guard()
+	if s.spanName != o.method.name {
+		o.span.SetName(s.spanName)
+	}
+	if len(o.Content) > 0 {
+		attrs = append(attrs, o.Content...)
+	}
+	if o.ContentTrimmed > 0 {
+		attrs = append(attrs, semconv.OTelMCPContentTruncatedKey.Int(o.ContentTrimmed))
+	}
+	o.span.SetAttributes(attrs...)
+	if errorType != "" {
+		if message == "" {
+			message = errorType
+		}
+		o.span.SetStatus(codes.Error, message)
+	}
+}
+
+func (o *Operation) emitMetrics(ctx context.Context, s *series, elapsed float64) {
+	defer o.rec.Guard()
+	r := o.rec
+	r.messages.Add(ctx, 1, s.messages...)
+	if o.active {
+		r.operationsActive.Add(ctx, -1, o.method.active...)
+	}
+	if o.Silent || o.Method.Text == "" {
+		return
+	}
+	h := r.serverDuration
+	if o.Role == RoleClient {
+		h = r.clientDuration
+	}
+	h.Record(ctx, elapsed, s.duration...)
+}
+
+func (o *Operation) endSpan() {
+	defer o.rec.Guard()
+	o.span.End()
+}

@@ -1,0 +1,215 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package operation
+
+// The Recorder: the instruments of one instrumentation and the rules for
+// handing values to them. One exists per instrumented server or client, and
+// everything that one emits goes through it.
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/log"
+	lognoop "go.opentelemetry.io/otel/log/noop"
+	"go.opentelemetry.io/otel/metric"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/trace"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/otelmcp/otelmcp-go/semconv"
+)
+
+// Config says where a Recorder emits. Every field but Attributes and Scrub
+// must be set.
+type Config struct {
+	ScopeName      string
+	ScopeVersion   string
+	TracerProvider trace.TracerProvider
+	MeterProvider  metric.MeterProvider
+	LoggerProvider log.LoggerProvider
+
+	// Attributes stand on everything that is emitted.
+	Attributes []attribute.KeyValue
+	// Scrub is the operator's own scrubber. It sees, after ours, every text
+	// that a peer or an error chose. It may panic.
+	Scrub func(key, value string) string
+}
+
+// Recorder emits what operations, sessions and definitions have to say. It is
+// safe for concurrent use.
+type Recorder struct {
+	tracer trace.Tracer
+	logger log.Logger
+	extra  []attribute.KeyValue
+	scrub  func(key, value string) string
+
+	serverDuration        metric.Float64Histogram
+	clientDuration        metric.Float64Histogram
+	serverSessionDuration metric.Float64Histogram
+	messages              metric.Int64Counter
+	operationsActive      metric.Int64UpDownCounter
+	sessionsActive        metric.Int64UpDownCounter
+	refused               metric.Int64Counter
+
+	methods map[string]*method
+	series  seriesCache
+	tracing bool // false when the tracer provider is known to be a no-op
+}
+
+// New returns a Recorder. An instrument that cannot be created is reported to
+// OpenTelemetry's error handler and replaced by its no-op, as the API has it; a
+// provider that panics is replaced by the no-op one.
+func New(c Config) *Recorder {
+	meter := orNoop[metric.Meter](func() metric.Meter {
+		return c.MeterProvider.Meter(c.ScopeName,
+			metric.WithInstrumentationVersion(c.ScopeVersion), metric.WithSchemaURL(semconv.SchemaURL))
+	}, metricnoop.Meter{})
+	r := &Recorder{
+		tracer: orNoop[trace.Tracer](func() trace.Tracer {
+			return c.TracerProvider.Tracer(c.ScopeName,
+				trace.WithInstrumentationVersion(c.ScopeVersion), trace.WithSchemaURL(semconv.SchemaURL))
+		}, tracenoop.Tracer{}),
+		logger: orNoop[log.Logger](func() log.Logger {
+			return c.LoggerProvider.Logger(c.ScopeName,
+				log.WithInstrumentationVersion(c.ScopeVersion), log.WithSchemaURL(semconv.SchemaURL))
+		}, lognoop.Logger{}),
+		extra: c.Attributes,
+		scrub: c.Scrub,
+	}
+	var errs []error
+	r.serverDuration = create(meter, semconv.NewMCPServerOperationDuration, metric.Float64Histogram(metricnoop.Float64Histogram{}), &errs)
+	r.clientDuration = create(meter, semconv.NewMCPClientOperationDuration, metric.Float64Histogram(metricnoop.Float64Histogram{}), &errs)
+	r.serverSessionDuration = create(meter, semconv.NewMCPServerSessionDuration, metric.Float64Histogram(metricnoop.Float64Histogram{}), &errs)
+	r.messages = create(meter, semconv.NewOTelMCPServerMessages, metric.Int64Counter(metricnoop.Int64Counter{}), &errs)
+	r.operationsActive = create(meter, semconv.NewOTelMCPServerOperationsActive, metric.Int64UpDownCounter(metricnoop.Int64UpDownCounter{}), &errs)
+	r.sessionsActive = create(meter, semconv.NewOTelMCPServerSessionsActive, metric.Int64UpDownCounter(metricnoop.Int64UpDownCounter{}), &errs)
+	r.refused = create(meter, semconv.NewOTelMCPTelemetryRefused, metric.Int64Counter(metricnoop.Int64Counter{}), &errs)
+	if err := errors.Join(errs...); err != nil {
+		otel.Handle(err)
+	}
+	r.methods = newMethods(c.Attributes)
+	_, noop := c.TracerProvider.(tracenoop.TracerProvider)
+	r.tracing = !noop
+	return r
+}
+
+// orNoop returns what get returns, or noop when it panics or returns nil.
+func orNoop[T comparable](get func() T, noop T) (v T) {
+	var none T
+	defer func() {
+		if recover() != nil || v == none {
+			v = noop
+		}
+	}()
+	return get()
+}
+
+func create[T comparable](m metric.Meter, f func(metric.Meter) (T, error), noop T, errs *[]error) T {
+	return orNoop(func() T {
+		v, err := f(m)
+		if err != nil {
+			*errs = append(*errs, err)
+		}
+		return v
+	}, noop)
+}
+
+// Observed reports whether anybody listens to what operations emit. Without a
+// listener an adapter need not make operations.
+func (r *Recorder) Observed(ctx context.Context) (on bool) {
+	if r.tracing {
+		return true
+	}
+	on = true
+	defer r.Guard()
+	return r.messages.Enabled(ctx) || r.enabled(ctx, log.SeverityInfo)
+}
+
+// Refuse counts something that a bounded table did not take. reason is one of
+// semconv's otelmcp.refused.reason values.
+func (r *Recorder) Refuse(reason string) {
+	r.refused.Add(context.Background(), 1, metric.WithAttributes(
+		append([]attribute.KeyValue{semconv.OTelMCPRefusedReasonKey.String(reason)}, r.extra...)...))
+}
+
+// Guard is deferred around code that is not ours: user callbacks, and SDK
+// parts that a user plugged in. A panic there is counted and goes no further,
+// because telemetry must never fail the message that it describes.
+func (r *Recorder) Guard() {
+	if recover() != nil {
+		r.countPanic()
+	}
+}
+
+func (r *Recorder) countPanic() {
+	defer func() { _ = recover() }() // the counter itself may be what panics
+	r.Refuse(semconv.OTelMCPRefusedReasonCallbackPanic)
+}
+
+// Event is an event that is no operation's end: a session, a definition, a
+// coverage report.
+type Event struct {
+	Name       string
+	Severity   log.Severity
+	Body       string // must not be empty: some sinks discard such records
+	Attributes []attribute.KeyValue
+}
+
+// Emit sends e as a log record. A canceled ctx does not lose it.
+func (r *Recorder) Emit(ctx context.Context, e Event) {
+	defer r.Guard()
+	ctx = detach(ctx)
+	if !r.logger.Enabled(ctx, log.EnabledParameters{Severity: e.Severity, EventName: e.Name}) {
+		return
+	}
+	now := time.Now()
+	var rec log.Record
+	rec.SetEventName(e.Name)
+	rec.SetTimestamp(now)
+	rec.SetObservedTimestamp(now)
+	rec.SetSeverity(e.Severity)
+	rec.SetSeverityText(e.Severity.String())
+	rec.SetBody(attribute.StringValue(e.Body))
+	rec.AddAttributes(semconv.EventNameKey.String(e.Name))
+	rec.AddAttributes(e.Attributes...)
+	rec.AddAttributes(r.extra...)
+	r.logger.Emit(ctx, rec)
+}
+
+// SessionStarted moves the gauge of open sessions up.
+func (r *Recorder) SessionStarted(ctx context.Context, transport string) {
+	r.addSession(ctx, transport, 1)
+}
+
+// SessionEnded moves the gauge down and records how long the session was open.
+func (r *Recorder) SessionEnded(ctx context.Context, transport string, d time.Duration, attrs []attribute.KeyValue) {
+	r.addSession(ctx, transport, -1)
+	defer r.Guard()
+	r.serverSessionDuration.Record(detach(ctx), d.Seconds(), metric.WithAttributes(append(attrs, r.extra...)...))
+}
+
+func (r *Recorder) addSession(ctx context.Context, transport string, n int64) {
+	defer r.Guard()
+	r.sessionsActive.Add(detach(ctx), n, metric.WithAttributes(
+		append([]attribute.KeyValue{semconv.OTelMCPTransportKey.String(transport)}, r.extra...)...))
+}
+
+// detach returns ctx without its cancellation: an end is never lost because
+// the request was canceled, and a reader that checks ctx must not drop it.
+func detach(ctx context.Context) context.Context {
+	if ctx.Err() == nil {
+		return ctx
+	}
+	return context.WithoutCancel(ctx)
+}
+
+// SessionLost moves the gauge down for a session whose start is not
+// remembered, so that its duration cannot be known.
+func (r *Recorder) SessionLost(ctx context.Context, transport string) {
+	r.addSession(ctx, transport, -1)
+}

@@ -1,0 +1,124 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package operation
+
+// The metric series an operation belongs to, cached: its attribute set, the
+// options to record it with, its span name and its event's body are functions
+// of a few bounded values, so they are built once per combination.
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/otelmcp/otelmcp-go/semconv"
+)
+
+// maxSeries bounds the cache. Beyond it a series is built per message: slower,
+// never wrong.
+const maxSeries = 1024
+
+// seriesKey holds only bounded values: names are registered ones or Other.
+type seriesKey struct {
+	role                          Role
+	method, tool, prompt          string
+	errorType, code               string
+	protocolVersion               string
+	network, protoName, protoVers string
+	transport, stage, outcome     string
+}
+
+type series struct {
+	attrs    []attribute.KeyValue // the conventions' metric attributes
+	duration []metric.RecordOption
+	messages []metric.AddOption
+	spanName string
+	body     string
+}
+
+// seriesCache is read without a lock: the map is replaced, never changed.
+type seriesCache struct {
+	m  atomic.Pointer[map[seriesKey]*series]
+	mu sync.Mutex // serializes replacement
+}
+
+func (c *seriesCache) get(k *seriesKey, extra []attribute.KeyValue) *series {
+	if m := c.m.Load(); m != nil {
+		if s, ok := (*m)[*k]; ok {
+			return s
+		}
+	}
+	s := newSeries(k, extra)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var next map[seriesKey]*series
+	if m := c.m.Load(); m != nil {
+		if len(*m) >= maxSeries {
+			return s
+		}
+		next = maps.Clone(*m)
+	} else {
+		next = make(map[seriesKey]*series, 1)
+	}
+	next[*k] = s
+	c.m.Store(&next)
+	return s
+}
+
+func newSeries(k *seriesKey, extra []attribute.KeyValue) *series {
+	s := &series{}
+	add := func(key attribute.Key, value string) {
+		if value != "" {
+			s.attrs = append(s.attrs, key.String(value))
+		}
+	}
+	add(semconv.MCPMethodNameKey, k.method)
+	add(semconv.GenAIToolNameKey, k.tool)
+	add(semconv.GenAIPromptNameKey, k.prompt)
+	if k.method == semconv.MCPMethodNameToolsCall {
+		add(semconv.GenAIOperationNameKey, semconv.GenAIOperationNameExecuteTool)
+	}
+	add(semconv.ErrorTypeKey, k.errorType)
+	add(semconv.RPCResponseStatusCodeKey, k.code)
+	add(semconv.MCPProtocolVersionKey, k.protocolVersion)
+	add(semconv.NetworkTransportKey, k.network)
+	add(semconv.NetworkProtocolNameKey, k.protoName)
+	add(semconv.NetworkProtocolVersionKey, k.protoVers)
+
+	durationSet := attribute.NewSet(append(slices.Clip(s.attrs), extra...)...)
+	s.duration = []metric.RecordOption{metric.WithAttributeSet(durationSet)}
+	messageSet := attribute.NewSet(append([]attribute.KeyValue{
+		semconv.OTelMCPStageKey.String(k.stage),
+		semconv.OTelMCPOutcomeKey.String(k.outcome),
+		semconv.OTelMCPTransportKey.String(k.transport),
+	}, extra...)...)
+	s.messages = []metric.AddOption{metric.WithAttributeSet(messageSet)}
+
+	var b strings.Builder
+	b.WriteString(k.method)
+	switch {
+	case k.tool != "":
+		b.WriteString(" " + k.tool)
+	case k.prompt != "":
+		b.WriteString(" " + k.prompt)
+	}
+	s.spanName = b.String()
+	if k.method == "" {
+		b.WriteString("message")
+	}
+	b.WriteString(": " + k.outcome)
+	switch {
+	case k.errorType != "" && k.errorType != k.outcome:
+		b.WriteString(" (" + k.errorType + ")")
+	case k.code != "":
+		b.WriteString(" (" + k.code + ")")
+	}
+	s.body = b.String()
+	return s
+}

@@ -1,0 +1,198 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package session keeps the sessions that an instrumented server holds: a
+// bounded table from session id to what is known of the peer, and the events
+// and metrics of a session's start and end.
+package session
+
+import (
+	"context"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/log"
+
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
+	"github.com/otelmcp/otelmcp-go/semconv"
+)
+
+// Max bounds a table. mcp-go keeps a session whose client vanished until the
+// process ends, so without a bound an attacker grows it at will. A session
+// beyond it still has its start, its end and its place in the gauge; only its
+// duration and what the peer said of itself are not remembered.
+const Max = 65536
+
+// shards keeps callers of different sessions off one lock.
+const shards = 32
+
+// Peer is what the other side says of itself, scrubbed and capped. It is never
+// identity.
+type Peer struct {
+	Name, Version   string
+	ProtocolVersion string
+}
+
+// NewPeer scrubs what a peer said of itself.
+func NewPeer(name, version, protocolVersion string) *Peer {
+	return &Peer{
+		Name:            scrub.Name(name, operation.MaxName),
+		Version:         scrub.Name(version, operation.MaxName),
+		ProtocolVersion: protocolVersion,
+	}
+}
+
+// Session is one open session. Its exported fields do not change.
+type Session struct {
+	ID        string // as emitted; on stdio our own
+	Transport string
+	Network   string
+
+	start   time.Time
+	peer    atomic.Pointer[Peer]
+	wrapper atomic.Value
+}
+
+// Wrapper returns what SetWrapper was last given, or nil.
+func (s *Session) Wrapper() any { return s.wrapper.Load() }
+
+// SetWrapper keeps what an adapter hands to handlers in the place of its SDK's
+// session. It must always be given the same type.
+func (s *Session) SetWrapper(w any) { s.wrapper.Store(w) }
+
+// Peer returns what the peer said of itself, or nil before it said anything.
+func (s *Session) Peer() *Peer { return s.peer.Load() }
+
+// SetPeer remembers what the peer said of itself.
+func (s *Session) SetPeer(p *Peer) { s.peer.Store(p) }
+
+// Table holds the open sessions of one server, by the id that the SDK gives
+// them. It is safe for concurrent use.
+type Table struct {
+	rec    *operation.Recorder
+	seed   maphash.Seed
+	size   atomic.Int64
+	full   atomic.Bool
+	shards [shards]struct {
+		mu sync.RWMutex
+		m  map[string]*Session
+	}
+}
+
+// NewTable returns an empty table that records through rec.
+func NewTable(rec *operation.Recorder) *Table {
+	return &Table{rec: rec, seed: maphash.MakeSeed()}
+}
+
+// Len is how many sessions the table holds.
+func (t *Table) Len() int { return int(t.size.Load()) }
+
+// Refused reports whether the table ever refused a session.
+func (t *Table) Refused() bool { return t.full.Load() }
+
+// Get returns the session that the SDK knows by key, or nil.
+func (t *Table) Get(key string) *Session {
+	sh := &t.shards[maphash.String(t.seed, key)%shards]
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	return sh.m[key]
+}
+
+// Start records that a session began and keeps it under the SDK's key.
+func (t *Table) Start(ctx context.Context, key string, s *Session) {
+	s.start = time.Now()
+	if t.size.Add(1) <= Max {
+		sh := &t.shards[maphash.String(t.seed, key)%shards]
+		sh.mu.Lock()
+		if sh.m == nil {
+			sh.m = make(map[string]*Session)
+		}
+		if _, again := sh.m[key]; again {
+			t.size.Add(-1)
+		}
+		sh.m[key] = s
+		sh.mu.Unlock()
+	} else {
+		t.size.Add(-1)
+		t.full.Store(true)
+		t.rec.Refuse(semconv.OTelMCPRefusedReasonSessionTable)
+	}
+	t.rec.SessionStarted(ctx, s.Transport)
+	t.rec.Emit(ctx, operation.Event{
+		Name:       semconv.OTelMCPSessionStartEventName,
+		Severity:   log.SeverityInfo,
+		Body:       "session started on " + s.Transport,
+		Attributes: s.attributes(),
+	})
+}
+
+// End records that a session ended, for a reason that is one of semconv's
+// otelmcp.session.end_reason values or empty when it is not known. fallback
+// stands in for a session that the table refused.
+func (t *Table) End(ctx context.Context, key, reason string, fallback *Session) {
+	sh := &t.shards[maphash.String(t.seed, key)%shards]
+	sh.mu.Lock()
+	s, known := sh.m[key]
+	if known {
+		delete(sh.m, key)
+		t.size.Add(-1)
+	}
+	sh.mu.Unlock()
+	if !known {
+		s = fallback
+	}
+
+	attrs := s.attributes()
+	body := "session ended on " + s.Transport
+	if reason != "" {
+		attrs = append(attrs, semconv.OTelMCPSessionEndReasonKey.String(reason))
+		body += ": " + reason
+	}
+	if known {
+		d := time.Since(s.start)
+		attrs = append(attrs, semconv.OTelMCPSessionDurationKey.Float64(d.Seconds()))
+		t.rec.SessionEnded(ctx, s.Transport, d, s.metricAttributes())
+	} else {
+		t.rec.SessionLost(ctx, s.Transport)
+	}
+	t.rec.Emit(ctx, operation.Event{
+		Name:       semconv.OTelMCPSessionEndEventName,
+		Severity:   log.SeverityInfo,
+		Body:       body,
+		Attributes: attrs,
+	})
+}
+
+func (s *Session) attributes() []attribute.KeyValue {
+	attrs := make([]attribute.KeyValue, 0, 12)
+	attrs = append(attrs,
+		semconv.OTelMCPRoleKey.String(semconv.OTelMCPRoleServer),
+		semconv.OTelMCPTransportKey.String(s.Transport))
+	if s.ID != "" {
+		attrs = append(attrs, semconv.MCPSessionIDKey.String(s.ID))
+	}
+	if p := s.Peer(); p != nil {
+		if p.Name != "" {
+			attrs = append(attrs, semconv.OTelMCPClientNameKey.String(p.Name))
+		}
+		if p.Version != "" {
+			attrs = append(attrs, semconv.OTelMCPClientVersionKey.String(p.Version))
+		}
+	}
+	return append(attrs, s.metricAttributes()...)
+}
+
+func (s *Session) metricAttributes() []attribute.KeyValue {
+	attrs := make([]attribute.KeyValue, 0, 4)
+	if p := s.Peer(); p != nil && p.ProtocolVersion != "" {
+		attrs = append(attrs, semconv.MCPProtocolVersionKey.String(p.ProtocolVersion))
+	}
+	if s.Network != "" {
+		attrs = append(attrs, semconv.NetworkTransportKey.String(s.Network))
+	}
+	return attrs
+}

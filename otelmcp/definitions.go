@@ -1,0 +1,205 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package otelmcp
+
+// What the server offers, compared with what it offered before. mcp-go tells
+// nobody when a definition changes, so it is looked at when a client lists
+// definitions or calls a tool.
+
+import (
+	"context"
+	"encoding/json"
+	"reflect"
+	"unsafe"
+
+	"github.com/mark3labs/mcp-go/mcp"
+	"github.com/mark3labs/mcp-go/server"
+
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/definition"
+	"github.com/otelmcp/otelmcp-go/semconv"
+)
+
+// tool is a tool's definition and what calls need of it.
+type tool struct {
+	mcp.Tool
+	arguments *arguments
+}
+
+func newTool(t *mcp.Tool) tool {
+	return tool{Tool: *t, arguments: newArguments(t)}
+}
+
+func newToolTable(quiet bool) *definition.Table[tool] {
+	return &definition.Table[tool]{
+		Kind:  semconv.OTelMCPDefinitionKindTool,
+		Quiet: quiet,
+		Same:  func(a, b *tool) bool { return sameTool(&a.Tool, &b.Tool) },
+		Canonical: func(t *tool) ([]byte, error) {
+			raw, err := json.Marshal(t.Tool)
+			if err != nil {
+				return nil, err
+			}
+			return definition.Pick(raw, "name", "description", "inputSchema", "outputSchema", "annotations")
+		},
+	}
+}
+
+func newPromptTable() *definition.Table[mcp.Prompt] {
+	return &definition.Table[mcp.Prompt]{
+		Kind:      semconv.OTelMCPDefinitionKindPrompt,
+		Same:      func(a, b *mcp.Prompt) bool { return reflect.DeepEqual(a, b) },
+		Canonical: func(p *mcp.Prompt) ([]byte, error) { return json.Marshal(p) },
+	}
+}
+
+func newResourceTable() *definition.Table[mcp.Resource] {
+	return &definition.Table[mcp.Resource]{
+		Kind:      semconv.OTelMCPDefinitionKindResource,
+		Same:      func(a, b *mcp.Resource) bool { return reflect.DeepEqual(a, b) },
+		Canonical: func(r *mcp.Resource) ([]byte, error) { return json.Marshal(r) },
+	}
+}
+
+// sameTool reports that two definitions are built from the same parts. False
+// costs a digest; true must not hide a change. A program that changes a schema
+// in place, which mcp-go reads without a lock, is not seen.
+func sameTool(a, b *mcp.Tool) bool {
+	return a.Name == b.Name && a.Title == b.Title && a.Description == b.Description &&
+		sameSchema((*mcp.ToolArgumentsSchema)(&a.InputSchema), (*mcp.ToolArgumentsSchema)(&b.InputSchema)) &&
+		sameSchema((*mcp.ToolArgumentsSchema)(&a.OutputSchema), (*mcp.ToolArgumentsSchema)(&b.OutputSchema)) &&
+		sameSlice(a.RawInputSchema, b.RawInputSchema) && sameSlice(a.RawOutputSchema, b.RawOutputSchema) &&
+		a.Annotations == b.Annotations
+}
+
+func sameSchema(a, b *mcp.ToolArgumentsSchema) bool {
+	return a.Type == b.Type && sameMap(a.Defs, b.Defs) && sameMap(a.Properties, b.Properties) &&
+		sameSlice(a.Required, b.Required)
+}
+
+func sameSlice[T any](a, b []T) bool {
+	return len(a) == len(b) && unsafe.SliceData(a) == unsafe.SliceData(b)
+}
+
+func sameMap[K comparable, V any](a, b map[K]V) bool {
+	return len(a) == len(b) && reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+}
+
+// watchDefinitions remembers what the server offers as it starts to serve.
+func (i *Instrumentation) watchDefinitions(ctx context.Context, srv *server.MCPServer) {
+	i.replaceTools(ctx, srv)
+	i.watchPrompts(ctx)
+	i.watchResources(ctx)
+}
+
+func (i *Instrumentation) replaceTools(ctx context.Context, srv *server.MCPServer) {
+	all := srv.ListTools()
+	tools := make(map[string]tool, len(all))
+	for name, t := range all {
+		tools[name] = newTool(&t.Tool)
+	}
+	i.tools.Replace(ctx, tools)
+}
+
+// watchTools compares the tools that a client was just given with those that
+// are remembered. Copying the server's registry is only worth it where the two
+// differ: a filter or a session's own tools make them differ too.
+func (i *Instrumentation) watchTools(ctx context.Context, listed []mcp.Tool) {
+	srv := server.ServerFromContext(ctx)
+	if srv == nil {
+		return
+	}
+	differ := len(listed) != i.tools.Len()+i.taskTools.Len()
+	for k := range listed {
+		t := &listed[k]
+		known := i.tools.Get(t.Name)
+		if known == nil {
+			known = i.taskTools.Get(t.Name)
+		}
+		if known == nil || !sameTool(&known.Value.Tool, t) {
+			differ = true
+			break
+		}
+	}
+	if !differ {
+		return
+	}
+	i.replaceTools(ctx, srv)
+	own := sessionTools(ctx)
+	for k := range listed {
+		// Listed, not the server's, not the session's: a task tool, which mcp-go
+		// shows nowhere else.
+		t := &listed[k]
+		if _, ok := own[t.Name]; !ok && i.tools.Get(t.Name) == nil {
+			v := newTool(t)
+			i.taskTools.See(ctx, t.Name, &v)
+		}
+	}
+}
+
+func sessionTools(ctx context.Context) map[string]server.ServerTool {
+	if s, ok := server.ClientSessionFromContext(ctx).(server.SessionWithTools); ok {
+		return s.GetSessionTools()
+	}
+	return nil
+}
+
+// lookupTool returns the definition of the tool that a call by name would
+// reach, and notices when it changed. It returns nil for a name that is no
+// tool's, and for a session's own tool, which is nobody else's business.
+func (i *Instrumentation) lookupTool(ctx context.Context, name string) *definition.Definition[tool] {
+	if _, ok := sessionTools(ctx)[name]; ok {
+		return nil
+	}
+	srv := server.ServerFromContext(ctx)
+	if srv == nil {
+		return nil
+	}
+	t := srv.GetTool(name)
+	if t == nil {
+		return i.taskTools.Get(name)
+	}
+	if known := i.tools.Get(name); known != nil && sameTool(&known.Value.Tool, &t.Tool) {
+		return known
+	}
+	v := newTool(&t.Tool)
+	return i.tools.See(ctx, name, &v)
+}
+
+// sawTaskTool remembers the name of a task tool that was called. Its
+// definition is not to be had from mcp-go until a client lists it.
+func (i *Instrumentation) sawTaskTool(ctx context.Context, name string) {
+	srv := server.ServerFromContext(ctx)
+	if srv == nil || srv.GetTool(name) != nil || i.taskTools.Get(name) != nil {
+		return
+	}
+	if _, own := sessionTools(ctx)[name]; !own {
+		i.taskNames.admit(i, name)
+	}
+}
+
+func (i *Instrumentation) watchPrompts(ctx context.Context) {
+	srv := server.ServerFromContext(ctx)
+	if srv == nil {
+		return
+	}
+	all := srv.ListPrompts()
+	prompts := make(map[string]mcp.Prompt, len(all))
+	for name, p := range all {
+		prompts[name] = p.Prompt
+	}
+	i.prompts.Replace(ctx, prompts)
+}
+
+func (i *Instrumentation) watchResources(ctx context.Context) {
+	srv := server.ServerFromContext(ctx)
+	if srv == nil {
+		return
+	}
+	all := srv.ListResources()
+	resources := make(map[string]mcp.Resource, len(all))
+	for uri, r := range all {
+		resources[uri] = r.Resource
+	}
+	i.resources.Replace(ctx, resources)
+}

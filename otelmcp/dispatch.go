@@ -1,0 +1,347 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package otelmcp
+
+// Dispatch: the tracer seam of mcp-go. Its three parts run in this order for
+// every request that mcp-go dispatches, each with the context that the one
+// before returned: metaPropagator, headerPropagator, dispatchTracer. The first
+// that runs makes the operation, Start begins it, and the span's End finishes
+// it. The hooks in between fill it.
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"github.com/mark3labs/mcp-go/mcp"
+	"github.com/mark3labs/mcp-go/server"
+	"github.com/mark3labs/mcp-go/tracing"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
+	"github.com/otelmcp/otelmcp-go/semconv"
+)
+
+// message is one request in dispatch, and the context that it is handled in: the
+// operation, what the parent policy has to choose from, and what the hooks have
+// told. The seams take it from the very context that they are handed and not
+// from one that it derives from, so that a server called from within a tool of
+// another one does not take the other's message for its own.
+type message struct {
+	operation.Operation
+	i        *Instrumentation
+	ambient  trace.SpanContext // the span around the dispatch, if any
+	fromMeta bool              // _meta names the parent
+
+	metaSeen, headersSeen bool // our propagators ran
+	parsed                bool // a hook has shown the parsed request
+	settled               bool // it is known how the request ended
+
+	// Set from the goroutine that runs a tool's handler. When the call became
+	// a task, that one outlives the operation.
+	handlerRan, panicked atomic.Bool
+}
+
+type messageKey struct{}
+
+// Value makes the message findable from the context that it is handled in.
+func (m *message) Value(key any) any {
+	if _, ok := key.(messageKey); ok {
+		return m
+	}
+	return m.Context.Value(key)
+}
+
+// messageOf returns the innermost message of i that ctx is handled in, or nil.
+func (i *Instrumentation) messageOf(ctx context.Context) *message {
+	m, _ := ctx.Value(messageKey{}).(*message)
+	if m == nil || m.i != i {
+		return nil
+	}
+	return m
+}
+
+// newMessage makes the operation of a request that is handled in ctx.
+func (i *Instrumentation) newMessage(ctx context.Context) *message {
+	m := &message{i: i, ambient: i.spanContext(ctx)}
+	i.rec.Init(&m.Operation, ctx, operation.RoleServer)
+	return m
+}
+
+// spanContext and extract call code that a program plugs in, and come back with
+// something usable whatever it does.
+
+func (i *Instrumentation) spanContext(ctx context.Context) (sc trace.SpanContext) {
+	defer i.rec.Guard()
+	return trace.SpanContextFromContext(ctx)
+}
+
+func (i *Instrumentation) extract(ctx context.Context, c propagation.TextMapCarrier) context.Context {
+	if extracted := i.tryExtract(ctx, c); extracted != nil {
+		return extracted
+	}
+	return ctx
+}
+
+func (i *Instrumentation) tryExtract(ctx context.Context, c propagation.TextMapCarrier) (out context.Context) {
+	defer i.rec.Guard()
+	return i.prop.Extract(ctx, c)
+}
+
+// metaPropagator reads the trace context of a request from params._meta.
+type metaPropagator struct{ i *Instrumentation }
+
+func (p metaPropagator) ExtractMeta(ctx context.Context, meta *mcp.Meta) context.Context {
+	carries := meta != nil && len(meta.AdditionalFields) > 0
+	if !p.i.rec.Observed(ctx) {
+		// All that is left to do when nobody listens: the handler's own requests
+		// must still carry the caller's trace context.
+		if carries {
+			return p.i.extract(ctx, metaCarrier(meta.AdditionalFields))
+		}
+		return ctx
+	}
+	m := p.i.newMessage(ctx)
+	m.metaSeen = true
+	if carries {
+		m.Context = p.i.extract(ctx, metaCarrier(meta.AdditionalFields))
+		sc := p.i.spanContext(m.Context)
+		m.fromMeta = sc.IsValid() && !sameSpan(sc, m.ambient)
+	}
+	return m
+}
+
+// InjectMeta is for clients. A server has no use for it.
+func (metaPropagator) InjectMeta(_ context.Context, meta *mcp.Meta) *mcp.Meta { return meta }
+
+// headerPropagator reads the trace context of a request from its HTTP headers,
+// when neither _meta nor the ambient span says more.
+type headerPropagator struct{ i *Instrumentation }
+
+func (p headerPropagator) Extract(ctx context.Context, headers http.Header) context.Context {
+	m, ok := ctx.(*message)
+	if !ok {
+		if !p.i.rec.Observed(ctx) {
+			if len(headers) == 0 || p.i.spanContext(ctx).IsValid() {
+				return ctx
+			}
+			return p.i.extract(ctx, propagation.HeaderCarrier(headers))
+		}
+		m = p.i.newMessage(ctx) // params was no object, so that there was no _meta to extract from
+	}
+	m.headersSeen = true
+	if !m.fromMeta && !m.ambient.IsValid() && len(headers) > 0 {
+		m.Context = p.i.extract(m.Context, propagation.HeaderCarrier(headers))
+	}
+	return m
+}
+
+// Inject is for clients. A server has no use for it.
+func (headerPropagator) Inject(context.Context, http.Header) {}
+
+// metaCarrier lets propagators read _meta. Only strings are trace context.
+type metaCarrier map[string]any
+
+func (c metaCarrier) Get(key string) string {
+	s, _ := c[key].(string)
+	return s
+}
+
+func (c metaCarrier) Set(key, value string) { c[key] = value }
+
+func (c metaCarrier) Keys() []string {
+	keys := make([]string, 0, len(c))
+	for k := range c {
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+func sameSpan(a, b trace.SpanContext) bool {
+	return a.TraceID() == b.TraceID() && a.SpanID() == b.SpanID()
+}
+
+// dispatchTracer begins the operation of each request.
+type dispatchTracer struct{ i *Instrumentation }
+
+// Start is also called by mcp-go's tool middleware, with an internal span that
+// the conventions have no place for: one message is one span.
+func (t dispatchTracer) Start(ctx context.Context, name string, kind tracing.SpanKind,
+	_ ...tracing.Attribute,
+) (context.Context, tracing.Span) {
+	if kind != tracing.SpanKindServer {
+		return ctx, toolSpan{}
+	}
+	m, ok := ctx.(*message)
+	if !ok {
+		if !t.i.rec.Observed(ctx) {
+			return ctx, toolSpan{}
+		}
+		m = t.i.newMessage(ctx) // other propagators took the place of ours
+	}
+	if !m.headersSeen {
+		t.i.coverage.seamLost(t.i, "propagator")
+	}
+	return t.i.begin(m, strings.TrimPrefix(name, "mcp.")), (*dispatchSpan)(m)
+}
+
+// begin fills what is known of a request before it is parsed, and starts its
+// span. It returns the context that the request is handled in.
+func (i *Instrumentation) begin(m *message, method string) (ctx context.Context) {
+	ctx = m
+	defer i.rec.Guard()
+	srv := server.ServerFromContext(m.Context)
+	if srv != nil {
+		i.baseline.Do(func() { i.watchDefinitions(m.Context, srv) })
+	}
+	m.Method.Text = method
+	m.Stage = semconv.OTelMCPStageDispatch
+	m.Transport = semconv.OTelMCPTransportOther
+
+	s := server.ClientSessionFromContext(m.Context)
+	known := i.describePeer(m, s)
+	i.identify(m)
+	if i.cfg.filter != nil {
+		m.Silent = !i.keep(m.Context, method)
+	}
+
+	// What the caller sent is the parent, unless callers do not choose the trace;
+	// then it is linked, as is a span around the dispatch that is not the parent.
+	var links []trace.SpanContext
+	if m.NewRoot = i.cfg.publicEndpoint; m.NewRoot {
+		if sent := i.spanContext(m.Context); sent.IsValid() {
+			links = append(links, sent)
+		}
+	}
+	if m.fromMeta && m.ambient.IsValid() {
+		links = append(links, m.ambient)
+	}
+	m.Begin(links...)
+	i.coverage.sawTransport(i, m.Transport)
+	if s != nil && srv != nil {
+		if wrapped := i.wrapSession(s, known); wrapped != nil {
+			ctx = srv.WithContext(m, wrapped)
+		}
+	}
+	if h := server.InProcessSamplingHandlerFromContext(m.Context); h != nil {
+		ctx = server.WithInProcessSamplingHandler(ctx, samplingHandler{h, i})
+	}
+	return ctx
+}
+
+// describePeer fills what the transport and the session say, and returns what
+// is remembered of the session, if anything.
+func (i *Instrumentation) describePeer(m *message, s server.ClientSession) (known *session.Session) {
+	if info := server.RequestProtocolInfoFromContext(m.Context); info != nil {
+		m.setProtocolVersion(info.ProtocolVersion)
+		if info.Modern && info.ClientInfo != nil {
+			m.ClientName = scrub.Name(info.ClientInfo.Name, operation.MaxName)
+			m.ClientVersion = scrub.Name(info.ClientInfo.Version, operation.MaxName)
+		}
+	}
+	if s == nil {
+		return nil
+	}
+	id := s.SessionID()
+	known = i.sessions.Get(id)
+	if known == nil {
+		m.Transport, m.Network = i.transportOf(s)
+		m.SessionID = scrub.Name(id, operation.MaxName)
+		if v, ok := s.(server.SessionWithProtocolVersion); ok && m.ProtocolVersion == "" {
+			m.setProtocolVersion(v.ProtocolVersion())
+		}
+		return nil
+	}
+	// What the session object says of its client is not asked: mcp-go has one
+	// object for all stdio sessions, with what the last client said.
+	m.SessionID, m.Transport, m.Network = known.ID, known.Transport, known.Network
+	if p := known.Peer(); p != nil {
+		if m.ClientName == "" {
+			m.ClientName, m.ClientVersion = p.Name, p.Version
+		}
+		if m.ProtocolVersion == "" {
+			m.ProtocolVersion = p.ProtocolVersion
+		}
+	}
+	return known
+}
+
+// setProtocolVersion takes v if it is one of MCP's: a client can claim any.
+func (m *message) setProtocolVersion(v string) {
+	if mcp.IsValidProtocolVersion(v) {
+		m.ProtocolVersion = v
+	}
+}
+
+func (i *Instrumentation) identify(m *message) {
+	if i.cfg.identity == nil {
+		return
+	}
+	defer i.rec.Guard()
+	id := i.cfg.identity(m.Context)
+	m.UserID = scrub.Name(id.UserID, operation.MaxName)
+	m.UserRoles = id.Roles
+}
+
+// keep asks the operator's filter; a filter that panics keeps.
+func (i *Instrumentation) keep(ctx context.Context, method string) (keep bool) {
+	keep = true
+	defer i.rec.Guard()
+	return i.cfg.filter(ctx, method)
+}
+
+// dispatchSpan is what mcp-go holds of a message.
+type dispatchSpan message
+
+func (*dispatchSpan) SetAttributes(...tracing.Attribute) {}
+func (*dispatchSpan) RecordError(error)                  {}
+
+// SetStatus is mcp-go's word that it answers with an error. The OnError hook
+// has told more by then, but for a method that nobody handles.
+func (s *dispatchSpan) SetStatus(code tracing.StatusCode, description string) {
+	if code != tracing.StatusError || s.settled {
+		return
+	}
+	s.settled = true
+	s.Message = description
+	if s.i.hooked() {
+		s.Code = operation.CodeMethodNotFound
+	} else {
+		s.Outcome = semconv.OTelMCPOutcomeError
+	}
+}
+
+// End finishes the operation. When neither a hook nor a status said how it
+// ended, the request's goroutine is unwinding: a panic, or runtime.Goexit.
+func (s *dispatchSpan) End() {
+	if !s.settled && s.i.hooked() {
+		s.Outcome = semconv.OTelMCPOutcomePanic
+		(*message)(s).settleRan()
+	}
+	s.Finish()
+}
+
+// hooked reports whether our hooks are still the server's. A program can
+// replace them all with server.WithHooks.
+func (i *Instrumentation) hooked() bool {
+	srv := i.srv.Value()
+	if srv != nil && srv.GetHooks() == i.hooks {
+		return true
+	}
+	i.coverage.seamLost(i, "hooks")
+	return false
+}
+
+// toolSpan answers mcp-go's tool middleware, and stands for a message that
+// nobody listens to.
+type toolSpan struct{}
+
+func (toolSpan) SetAttributes(...tracing.Attribute)   {}
+func (toolSpan) RecordError(error)                    {}
+func (toolSpan) SetStatus(tracing.StatusCode, string) {}
+func (toolSpan) End()                                 {}

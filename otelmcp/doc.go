@@ -1,0 +1,26 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package otelmcp instruments MCP servers built on
+// github.com/mark3labs/mcp-go with OpenTelemetry: a span, metrics and a log
+// event for every message that the server dispatches, and events and metrics
+// for its sessions.
+//
+// One call, after the server was built and before it serves, is all:
+//
+//	srv := server.NewMCPServer("weather", "1.0.0")
+//	otelmcp.Instrument(srv)
+//
+// It uses the global providers and propagators unless options say otherwise.
+// The package emits through OpenTelemetry's API only; the SDK, exporters and
+// OTLP come from the program, for example from
+// github.com/otelmcp/otelmcp-go/exporters.
+//
+// Names are those of OpenTelemetry's MCP conventions and, where they are
+// silent, of the registry in github.com/otelmcp/otelmcp-go/semconv.
+//
+// An instrumented server answers as the bare one does: telemetry changes no
+// answer, and no failure of it reaches a client. Arguments and results are not
+// recorded unless [WithContentCapture] asks for them, and text that may carry
+// credentials is scrubbed before it reaches any signal.
+package otelmcp

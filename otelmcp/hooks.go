@@ -1,0 +1,371 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package otelmcp
+
+// The hooks: what mcp-go tells of a request between its parsing and its
+// answer. They fill the operation that the tracer seam began, and never begin
+// or finish one.
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+
+	"github.com/mark3labs/mcp-go/mcp"
+	"github.com/mark3labs/mcp-go/server"
+	"go.opentelemetry.io/otel/attribute"
+
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/content"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
+	"github.com/otelmcp/otelmcp-go/semconv"
+)
+
+// contentLimits cap captured content, in bytes.
+var contentLimits = content.Limits{PerValue: 4 << 10, Total: 16 << 10}
+
+func (i *Instrumentation) addHooks(h *server.Hooks) {
+	h.AddOnRegisterSession(i.onRegisterSession)
+	h.AddOnUnregisterSession(i.onUnregisterSession)
+	h.AddBeforeAny(i.onBeforeAny)
+	h.AddOnSuccess(i.onSuccess)
+	h.AddOnError(i.onError)
+}
+
+func (i *Instrumentation) onBeforeAny(ctx context.Context, id any, _ mcp.MCPMethod, request any) {
+	defer i.rec.Guard()
+	m := i.messageOf(ctx)
+	if m == nil || !m.Begun() {
+		if i.rec.Observed(ctx) && server.ServerFromContext(ctx) == i.srv.Value() {
+			i.coverage.seamLost(i, "tracer")
+		}
+		return
+	}
+	m.Stage = semconv.OTelMCPStageHandler
+	i.parse(ctx, m, id, request)
+}
+
+// parse fills what the parsed request says. request is a pointer to one of
+// mcp-go's request types.
+func (i *Instrumentation) parse(ctx context.Context, m *message, id, request any) {
+	if m.parsed {
+		return
+	}
+	m.parsed = true
+	m.RequestID = requestID(id)
+	switch r := request.(type) {
+	case *mcp.CallToolRequest:
+		m.Tool.Text = r.Params.Name
+		i.describeArguments(ctx, m, r)
+	case *mcp.GetPromptRequest:
+		m.Prompt.Text = r.Params.Name
+		if i.cfg.content&PromptVariables != 0 && m.Recording() {
+			i.capturePromptVariables(m, r.Params.Arguments)
+		}
+	case *mcp.ReadResourceRequest:
+		m.ResourceURI = r.Params.URI
+	case *mcp.SubscribeRequest:
+		m.ResourceURI = r.Params.URI
+	case *mcp.UnsubscribeRequest:
+		m.ResourceURI = r.Params.URI
+	case *mcp.CompleteRequest:
+		switch ref := r.Params.Ref.(type) {
+		case mcp.PromptReference:
+			m.Prompt.Text = ref.Name
+		case mcp.ResourceReference:
+			m.ResourceURI = ref.URI
+		}
+	case *mcp.TaskResultRequest:
+		i.tasks.link(m, r.Params.TaskId)
+	case *mcp.GetTaskRequest:
+		i.tasks.link(m, r.Params.TaskId)
+	case *mcp.CancelTaskRequest:
+		i.tasks.link(m, r.Params.TaskId)
+	}
+}
+
+func requestID(id any) string {
+	switch v := id.(type) {
+	case string:
+		return v
+	case float64:
+		if v == float64(int64(v)) {
+			return strconv.FormatInt(int64(v), 10)
+		}
+		return strconv.FormatFloat(v, 'g', -1, 64)
+	case int64:
+		return strconv.FormatInt(v, 10)
+	case int:
+		return strconv.Itoa(v)
+	}
+	return ""
+}
+
+func (i *Instrumentation) onSuccess(ctx context.Context, id any, _ mcp.MCPMethod, request, answer any) {
+	defer i.rec.Guard()
+	m := i.messageOf(ctx)
+	if m == nil {
+		return
+	}
+	m.settled = true
+	if !m.metaSeen { // every request that succeeds has params that _meta can be read from
+		i.coverage.seamLost(i, "propagator")
+	}
+	i.parse(ctx, m, id, request)
+	switch a := answer.(type) {
+	case *mcp.CallToolResult:
+		m.Tool.Known = i.names.admit(i, m.Tool.Text)
+		i.settleToolCall(m, a)
+	case *mcp.CreateTaskResult:
+		m.Tool.Known = i.names.admit(i, m.Tool.Text)
+		i.sawTaskTool(ctx, m.Tool.Text)
+		i.tasks.add(i, a.Task.TaskId, m)
+	case *mcp.TaskResultResult:
+		if a.IsError {
+			m.Outcome = semconv.OTelMCPOutcomeToolError
+			m.Message = i.toolErrorText(a.Content)
+		}
+	case *mcp.GetPromptResult:
+		m.Prompt.Known = i.names.admit(i, m.Prompt.Text)
+		if a.NeedsInput() {
+			m.Outcome = semconv.OTelMCPOutcomeInputRequired
+		}
+	case *mcp.ReadResourceResult:
+		if a.NeedsInput() {
+			m.Outcome = semconv.OTelMCPOutcomeInputRequired
+		}
+	case *mcp.CompleteResult:
+		m.Prompt.Known = i.knownPrompt(m.Prompt.Text)
+	case *mcp.InitializeResult:
+		i.settleInitialize(ctx, m, request, a)
+	case *mcp.ListToolsResult:
+		i.watchTools(ctx, a.Tools)
+	case *mcp.ListPromptsResult:
+		i.watchPrompts(ctx)
+	case *mcp.ListResourcesResult:
+		i.watchResources(ctx)
+	}
+	if m.panicked.Load() { // and the program's recovery answered for it
+		m.Outcome = semconv.OTelMCPOutcomePanic
+	}
+}
+
+func (i *Instrumentation) settleToolCall(m *message, a *mcp.CallToolResult) {
+	if !m.handlerRan.Load() {
+		m.Stage = semconv.OTelMCPStageDispatch // the arguments did not fit the schema
+	}
+	switch {
+	case a.NeedsInput():
+		m.Outcome = semconv.OTelMCPOutcomeInputRequired
+	case a.IsError:
+		m.Outcome = semconv.OTelMCPOutcomeToolError
+		m.Message = i.toolErrorText(a.Content)
+	}
+	if i.cfg.content&Results != 0 && m.Recording() {
+		i.captureResult(m, a)
+	}
+}
+
+// toolErrorText is what a failed tool said: the first text of its result. It
+// is a result, so it is recorded only where results are.
+func (i *Instrumentation) toolErrorText(c []mcp.Content) string {
+	if i.cfg.content&Results == 0 {
+		return ""
+	}
+	for _, part := range c {
+		if t, ok := mcp.AsTextContent(part); ok && t.Text != "" {
+			return t.Text
+		}
+	}
+	return ""
+}
+
+// settleInitialize remembers what the handshake settled, for the requests of
+// the session that follow.
+func (i *Instrumentation) settleInitialize(ctx context.Context, m *message, request any, a *mcp.InitializeResult) {
+	r, ok := request.(*mcp.InitializeRequest)
+	if !ok {
+		return
+	}
+	p := session.NewPeer(r.Params.ClientInfo.Name, r.Params.ClientInfo.Version, a.ProtocolVersion)
+	m.ClientName, m.ClientVersion, m.ProtocolVersion = p.Name, p.Version, p.ProtocolVersion
+	if s := server.ClientSessionFromContext(ctx); s != nil {
+		if known := i.sessions.Get(s.SessionID()); known != nil {
+			known.SetPeer(p)
+		}
+	}
+}
+
+func (i *Instrumentation) onError(ctx context.Context, id any, _ mcp.MCPMethod, request any, err error) {
+	defer i.rec.Guard()
+	m := i.messageOf(ctx)
+	if m == nil { // also when mcp-go reports a blocked notification channel
+		return
+	}
+	m.settled = true
+	m.Code = operation.CodeInternalError // until err says better
+	if _, ok := errors.AsType[*server.UnparsableMessageError](err); ok {
+		m.RequestID = requestID(id) // request is at most half filled
+	} else {
+		i.parse(ctx, m, id, request)
+	}
+	m.Message = err.Error()
+	var coded interface{ ToJSONRPCError() mcp.JSONRPCError }
+	if errors.As(err, &coded) {
+		answer := coded.ToJSONRPCError()
+		m.Code, m.Message = answer.Error.Code, answer.Error.Message
+	}
+	i.settleTarget(ctx, m, request, err)
+	switch {
+	case m.Outcome != "": // the target was hidden
+	case m.panicked.Load():
+		m.Outcome = semconv.OTelMCPOutcomePanic
+	case errors.Is(err, context.DeadlineExceeded):
+		m.Outcome = semconv.OTelMCPOutcomeTimeout
+	case operation.CallersFault(m.Code):
+	// Handlers often hide the cause; an error after the request's own end is
+	// taken for its effect.
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		m.Outcome = semconv.OTelMCPOutcomeTimeout
+	case ctx.Err() != nil:
+		m.Outcome = semconv.OTelMCPOutcomeCancelled
+	}
+}
+
+// settleTarget decides, for a request that failed, whether the name that it
+// asked for is one of the server's. mcp-go answers for a hidden tool or prompt
+// as for one that does not exist; only the registry tells them apart.
+func (i *Instrumentation) settleTarget(ctx context.Context, m *message, request any, err error) {
+	switch {
+	case errors.Is(err, server.ErrToolNotFound):
+		m.Stage = semconv.OTelMCPStageDispatch
+		if i.registeredTool(ctx, m.Tool.Text) {
+			m.Tool.Known = i.names.admit(i, m.Tool.Text)
+			m.Outcome = semconv.OTelMCPOutcomeDenied
+		} else {
+			i.tools.Gone(ctx, m.Tool.Text)
+		}
+	case errors.Is(err, server.ErrPromptNotFound):
+		m.Stage = semconv.OTelMCPStageDispatch
+		if i.registeredPrompt(m.Prompt.Text) {
+			m.Prompt.Known = i.names.admit(i, m.Prompt.Text)
+			m.Outcome = semconv.OTelMCPOutcomeDenied
+		}
+	case errors.Is(err, server.ErrResourceNotFound):
+		m.Stage = semconv.OTelMCPStageDispatch
+	default:
+		// It was found, or the request failed before it was looked for; then
+		// only a name that is registered may count as known.
+		if _, call := request.(*mcp.CallToolRequest); call {
+			m.Tool.Known = (m.handlerRan.Load() || i.registeredTool(ctx, m.Tool.Text)) && i.names.admit(i, m.Tool.Text)
+			if !m.handlerRan.Load() {
+				m.Stage = semconv.OTelMCPStageDispatch
+			}
+		}
+		if m.Prompt.Text != "" {
+			m.Prompt.Known = i.knownPrompt(m.Prompt.Text)
+		}
+	}
+}
+
+// The middlewares run innermost, around the handlers themselves. They alone see
+// that a handler was reached, and a panic that the program's recovery, further
+// out, turns into an answer.
+
+func (i *Instrumentation) toolMiddleware(next server.ToolHandlerFunc) server.ToolHandlerFunc {
+	if !i.rec.Observed(context.Background()) {
+		return next
+	}
+	return func(ctx context.Context, request mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		m := i.messageOf(ctx)
+		if m == nil {
+			return next(ctx, request)
+		}
+		returned := false
+		defer m.watchHandler(&returned)
+		result, err := next(ctx, request)
+		returned = true
+		return result, err
+	}
+}
+
+func (i *Instrumentation) promptMiddleware(next server.PromptHandlerFunc) server.PromptHandlerFunc {
+	return func(ctx context.Context, request mcp.GetPromptRequest) (*mcp.GetPromptResult, error) {
+		m := i.messageOf(ctx)
+		if m == nil {
+			return next(ctx, request)
+		}
+		returned := false
+		defer m.watchHandler(&returned)
+		result, err := next(ctx, request)
+		returned = true
+		return result, err
+	}
+}
+
+func (i *Instrumentation) resourceMiddleware(next server.ResourceHandlerFunc) server.ResourceHandlerFunc {
+	return func(ctx context.Context, request mcp.ReadResourceRequest) ([]mcp.ResourceContents, error) {
+		m := i.messageOf(ctx)
+		if m == nil {
+			return next(ctx, request)
+		}
+		returned := false
+		defer m.watchHandler(&returned)
+		result, err := next(ctx, request)
+		returned = true
+		return result, err
+	}
+}
+
+// watchHandler is deferred around a handler. It does not recover: a panic goes
+// on, with its stack.
+func (m *message) watchHandler(returned *bool) {
+	m.handlerRan.Store(true)
+	if !*returned {
+		m.panicked.Store(true)
+	}
+}
+
+// settleRan is for a message that ends without an answer: a handler that ran
+// proves that the name it was asked by is registered.
+func (m *message) settleRan() {
+	defer m.i.rec.Guard()
+	if !m.handlerRan.Load() {
+		return
+	}
+	m.Tool.Known = m.Tool.Text != "" && m.i.names.admit(m.i, m.Tool.Text)
+	m.Prompt.Known = m.Prompt.Text != "" && m.i.names.admit(m.i, m.Prompt.Text)
+}
+
+func (i *Instrumentation) capturePromptVariables(m *message, args map[string]string) {
+	names := make([]string, 0, len(args))
+	for name := range args {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	all := make(map[string]any, len(args))
+	for _, name := range names[:min(len(names), maxArgumentNames)] {
+		all[name] = args[name]
+	}
+	v, cut := i.capture(all)
+	m.ContentTrimmed += cut
+	for _, kv := range v.AsMap() {
+		m.Content = append(m.Content, attribute.String(string(semconv.GenAIPromptVariableKey)+string(kv.Key), kv.Value.AsString()))
+	}
+}
+
+func (i *Instrumentation) captureResult(m *message, a *mcp.CallToolResult) {
+	var whole any = a.Content
+	if a.StructuredContent != nil {
+		whole = map[string]any{"content": a.Content, "structuredContent": a.StructuredContent}
+	}
+	v, cut := i.capture(whole)
+	m.Content = append(m.Content, attribute.KeyValue{Key: semconv.GenAIToolCallResultKey, Value: v})
+	m.ContentTrimmed += cut
+}
+
+func (i *Instrumentation) capture(v any) (attribute.Value, int) {
+	return content.Value(v, contentLimits, i.cfg.scrub)
+}

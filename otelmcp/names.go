@@ -1,0 +1,92 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package otelmcp
+
+// Which names may stand on metrics and in span names. A program can register
+// as many tools as it likes, for each session others; the table bounds what
+// becomes of that.
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"sync/atomic"
+
+	"github.com/mark3labs/mcp-go/server"
+
+	"github.com/otelmcp/otelmcp-go/semconv"
+)
+
+// maxNames bounds how many registered names are told apart.
+const maxNames = 1024
+
+// nameTable holds the registered names that were used. It is read without a
+// lock: the map is replaced, never changed.
+type nameTable struct {
+	m  atomic.Pointer[map[string]struct{}]
+	mu sync.Mutex // serializes replacement
+}
+
+func (t *nameTable) has(name string) bool {
+	m := t.m.Load()
+	if m == nil {
+		return false
+	}
+	_, ok := (*m)[name]
+	return ok
+}
+
+// admit reports whether name, which is registered on the server, may be told
+// apart from others.
+func (t *nameTable) admit(i *Instrumentation, name string) bool {
+	if t.has(name) {
+		return true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	next := map[string]struct{}{}
+	if m := t.m.Load(); m != nil {
+		if _, ok := (*m)[name]; ok {
+			return true
+		}
+		if len(*m) >= maxNames {
+			i.rec.Refuse(semconv.OTelMCPRefusedReasonNameTable)
+			return false
+		}
+		next = maps.Clone(*m)
+	}
+	next[name] = struct{}{}
+	t.m.Store(&next)
+	return true
+}
+
+// registeredTool reports whether name is a tool of the server or of the
+// session in ctx, hidden from it or not. mcp-go has no way to ask for task
+// tools; one that was listed or called before is remembered.
+func (i *Instrumentation) registeredTool(ctx context.Context, name string) bool {
+	srv := i.srv.Value()
+	if srv != nil && srv.GetTool(name) != nil {
+		return true
+	}
+	if s, ok := server.ClientSessionFromContext(ctx).(server.SessionWithTools); ok {
+		if _, ok := s.GetSessionTools()[name]; ok {
+			return true
+		}
+	}
+	return i.taskTools.Get(name) != nil || i.taskNames.has(name)
+}
+
+func (i *Instrumentation) registeredPrompt(name string) bool {
+	srv := i.srv.Value()
+	if srv == nil {
+		return false
+	}
+	_, ok := srv.ListPrompts()[name]
+	return ok
+}
+
+// knownPrompt is for requests that name a prompt without being its call.
+func (i *Instrumentation) knownPrompt(name string) bool {
+	return name != "" && i.registeredPrompt(name) && i.names.admit(i, name)
+}

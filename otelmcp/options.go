@@ -1,0 +1,147 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package otelmcp
+
+// Options and what they add up to. newConfig validates once; nothing after it
+// meets a nil or a default.
+
+import (
+	"context"
+	"slices"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/log"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Option configures [Instrument].
+type Option interface{ apply(*config) }
+
+type optionFunc func(*config)
+
+func (f optionFunc) apply(c *config) { f(c) }
+
+type config struct {
+	tracerProvider trace.TracerProvider
+	meterProvider  metric.MeterProvider
+	loggerProvider log.LoggerProvider
+	propagators    propagation.TextMapPropagator
+	publicEndpoint bool
+	content        Content
+	scrub          func(key, value string) string
+	identity       func(context.Context) Identity
+	filter         func(ctx context.Context, method string) bool
+	attributes     []attribute.KeyValue
+}
+
+func newConfig(opts []Option) *config {
+	c := &config{}
+	for _, o := range opts {
+		if o != nil {
+			o.apply(c)
+		}
+	}
+	if c.tracerProvider == nil {
+		c.tracerProvider = otel.GetTracerProvider()
+	}
+	if c.meterProvider == nil {
+		c.meterProvider = otel.GetMeterProvider()
+	}
+	if c.loggerProvider == nil {
+		c.loggerProvider = otel.GetLoggerProvider()
+	}
+	if c.propagators == nil {
+		c.propagators = otel.GetTextMapPropagator()
+	}
+	return c
+}
+
+// WithTracerProvider sets where spans go. The default is the global provider.
+func WithTracerProvider(p trace.TracerProvider) Option {
+	return optionFunc(func(c *config) { c.tracerProvider = p })
+}
+
+// WithMeterProvider sets where metrics go. The default is the global provider.
+func WithMeterProvider(p metric.MeterProvider) Option {
+	return optionFunc(func(c *config) { c.meterProvider = p })
+}
+
+// WithLoggerProvider sets where events go. The default is the global provider.
+func WithLoggerProvider(p log.LoggerProvider) Option {
+	return optionFunc(func(c *config) { c.loggerProvider = p })
+}
+
+// WithPropagators sets how trace context is read from a message's _meta
+// (SEP-414) and, failing that, from HTTP headers. The default is the global
+// propagators.
+func WithPropagators(p propagation.TextMapPropagator) Option {
+	return optionFunc(func(c *config) { c.propagators = p })
+}
+
+// WithPublicEndpoint says that callers are not trusted to choose a trace: each
+// span starts a new one and links to the context that the caller sent.
+func WithPublicEndpoint() Option {
+	return optionFunc(func(c *config) { c.publicEndpoint = true })
+}
+
+// Content names kinds of message content for [WithContentCapture].
+type Content uint8
+
+// The kinds of content that can be captured, as attributes of spans only.
+const (
+	// Arguments of tools/call: gen_ai.tool.call.arguments.
+	Arguments Content = 1 << iota
+	// Results of tools/call: gen_ai.tool.call.result.
+	Results
+	// PromptVariables of prompts/get: gen_ai.prompt.variable.<name>.
+	PromptVariables
+)
+
+// WithContentCapture records message content on spans: structured, scrubbed of
+// credentials, and capped at 4 KiB for each value and 16 KiB for each message,
+// with a marker where something was cut. Without it no content is recorded.
+func WithContentCapture(kinds Content) Option {
+	return optionFunc(func(c *config) { c.content |= kinds })
+}
+
+// WithScrubber adds a scrubber of the operator's own. It is called after the
+// built-in one, with an attribute's key and value, for every text that a peer,
+// an error or captured content chose, and returns what may be recorded. When it
+// panics the value is redacted. It must be safe for concurrent use.
+func WithScrubber(f func(key, value string) string) Option {
+	return optionFunc(func(c *config) { c.scrub = f })
+}
+
+// Identity says on whose behalf a message is handled.
+type Identity struct {
+	// UserID is the verified principal: user.id.
+	UserID string
+	// Roles of the principal: user.roles.
+	Roles []string
+}
+
+// WithIdentity sets how the verified principal of a message is found in the
+// context that it is handled in. What a client says of itself is not identity.
+// f must be safe for concurrent use; when it panics the message has none.
+func WithIdentity(f func(context.Context) Identity) Option {
+	return optionFunc(func(c *config) { c.identity = f })
+}
+
+// WithFilter silences messages for which keep returns false: they make no span
+// and no duration metric. Their otelmcp.operation event and their count in
+// otelmcp.server.messages stay, as do session and definition events. keep must
+// be safe for concurrent use; when it panics the message is kept.
+func WithFilter(keep func(ctx context.Context, method string) bool) Option {
+	return optionFunc(func(c *config) { c.filter = keep })
+}
+
+// WithAttributes puts constant attributes on every span, metric and event. On
+// metrics each value is a dimension: choose few.
+func WithAttributes(attrs ...attribute.KeyValue) Option {
+	attrs = slices.Clone(attrs)
+	return optionFunc(func(c *config) { c.attributes = append(c.attributes, attrs...) })
+}

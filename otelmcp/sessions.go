@@ -1,0 +1,179 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package otelmcp
+
+// Sessions as mcp-go's hooks tell of them: which transport they are on, when
+// they start, and why they end as far as dispatch can know.
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"reflect"
+
+	"github.com/mark3labs/mcp-go/mcp"
+	"github.com/mark3labs/mcp-go/server"
+
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
+	"github.com/otelmcp/otelmcp-go/semconv"
+)
+
+// transportOf tells the transport and the network.transport of a session by
+// its type: mcp-go has no other way to ask.
+func (i *Instrumentation) transportOf(s server.ClientSession) (transport, network string) {
+	switch w := i.wrapperFor(s); w {
+	case wrapInProcess:
+		return semconv.OTelMCPTransportInProcess, ""
+	case wrapStdio:
+		return semconv.OTelMCPTransportStdio, semconv.NetworkTransportPipe
+	case wrapStreamableHTTP:
+		return semconv.OTelMCPTransportStreamableHTTP, semconv.NetworkTransportTCP
+	case wrapSSE:
+		return semconv.OTelMCPTransportSSE, semconv.NetworkTransportTCP
+	}
+	return semconv.OTelMCPTransportOther, ""
+}
+
+func (i *Instrumentation) onRegisterSession(ctx context.Context, s server.ClientSession) {
+	defer i.rec.Guard()
+	if !i.owns(s) {
+		return
+	}
+	key := s.SessionID()
+	i.sessions.Start(ctx, key, i.newSession(s))
+	known := i.sessions.Get(key)
+	if known != nil {
+		i.coverage.sawTransport(i, known.Transport)
+	}
+}
+
+func (i *Instrumentation) newSession(s server.ClientSession) *session.Session {
+	entry := &session.Session{ID: scrub.Name(s.SessionID(), operation.MaxName)}
+	entry.Transport, entry.Network = i.transportOf(s)
+	switch entry.Transport {
+	case semconv.OTelMCPTransportStdio:
+		// mcp-go calls every stdio session "stdio", and keeps one object for all
+		// of them, with what the last client said of itself.
+		entry.ID = "stdio-" + rand.Text()
+	case semconv.OTelMCPTransportStreamableHTTP:
+		// Registered after initialize, so that the client is known already.
+		entry.SetPeer(peerOf(s))
+	}
+	return entry
+}
+
+func peerOf(s server.ClientSession) *session.Peer {
+	var name, version, protocol string
+	if c, ok := s.(server.SessionWithClientInfo); ok {
+		info := c.GetClientInfo()
+		name, version = info.Name, info.Version
+	}
+	if v, ok := s.(server.SessionWithProtocolVersion); ok && mcp.IsValidProtocolVersion(v.ProtocolVersion()) {
+		protocol = v.ProtocolVersion()
+	}
+	return session.NewPeer(name, version, protocol)
+}
+
+// owns reports whether s is a session of this server: hooks can be shared by
+// several, and session hooks do not say which one calls. The call cannot send
+// anything: no session listens at an empty level.
+func (i *Instrumentation) owns(s server.ClientSession) bool {
+	srv := i.srv.Value()
+	if srv == nil {
+		return false
+	}
+	err := srv.SendLogMessageToSpecificClient(s.SessionID(), mcp.LoggingMessageNotification{})
+	return !errors.Is(err, server.ErrSessionNotFound)
+}
+
+func (i *Instrumentation) onUnregisterSession(ctx context.Context, s server.ClientSession) {
+	defer i.rec.Guard()
+	key := s.SessionID()
+	known := i.sessions.Get(key)
+	if known == nil {
+		if !i.sessions.Refused() {
+			return // a session of another server that shares our hooks
+		}
+		known = i.newSession(s)
+	}
+	i.sessions.End(ctx, key, endReason(ctx, known.Transport), known)
+}
+
+// endReason tells why a session ended, as far as the context that it is
+// unregistered with shows; "" when that does not show.
+func endReason(ctx context.Context, transport string) string {
+	canceled := ctx.Err() != nil
+	switch transport {
+	case semconv.OTelMCPTransportInProcess:
+		return semconv.OTelMCPSessionEndReasonClientRequest // Close
+	case semconv.OTelMCPTransportStdio:
+		if canceled {
+			return semconv.OTelMCPSessionEndReasonShutdown
+		}
+		return semconv.OTelMCPSessionEndReasonDisconnect // end of input
+	case semconv.OTelMCPTransportSSE:
+		return semconv.OTelMCPSessionEndReasonDisconnect
+	case semconv.OTelMCPTransportStreamableHTTP:
+		if ctx.Value(http.ServerContextKey) == nil {
+			return "" // idle sweep or shutdown: both come from the background
+		}
+		if canceled {
+			return semconv.OTelMCPSessionEndReasonDisconnect // of the GET stream
+		}
+		return semconv.OTelMCPSessionEndReasonClientRequest // DELETE
+	}
+	return ""
+}
+
+// wrapper says which of mcp-go's sessions a session is, and so how it can be
+// wrapped without hiding an interface that it implements.
+type wrapper uint8
+
+const (
+	wrapNone wrapper = iota // not one of mcp-go's: its type is the program's business
+	wrapInProcess
+	wrapStdio
+	wrapStreamableHTTP
+	wrapSSE
+)
+
+var serverPackage = reflect.TypeFor[server.MCPServer]().PkgPath()
+
+// wrapperFor is wrapperOf, cached by type.
+func (i *Instrumentation) wrapperFor(s server.ClientSession) wrapper {
+	t := reflect.TypeOf(s)
+	if w, ok := i.wraps.Load(t); ok {
+		return w.(wrapper)
+	}
+	w := wrapperOf(s, t)
+	i.wraps.Store(t, w)
+	return w
+}
+
+func wrapperOf(s server.ClientSession, t reflect.Type) wrapper {
+	switch s.(type) {
+	case *server.InProcessSession, *inProcessSession:
+		return wrapInProcess
+	case *stdioSession:
+		return wrapStdio
+	case *streamableHTTPSession:
+		return wrapStreamableHTTP
+	}
+	if t.Kind() != reflect.Pointer || t.Elem().PkgPath() != serverPackage {
+		return wrapNone
+	}
+	if _, ok := s.(server.SessionWithStreamableHTTPConfig); ok {
+		return wrapStreamableHTTP
+	}
+	switch t.Elem().Name() {
+	case "stdioSession":
+		return wrapStdio
+	case "sseSession":
+		return wrapSSE
+	}
+	return wrapNone
+}

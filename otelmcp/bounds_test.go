@@ -56,7 +56,7 @@ func newBoundedPipeline(t *testing.T) *boundedPipeline {
 	mp := sdkmetric.NewMeterProvider(sdkmetric.WithReader(b.reader), sdkmetric.WithCardinalityLimit(-1))
 	lp := sdklog.NewLoggerProvider(sdklog.WithProcessor(sdklog.NewBatchProcessor(discardLogs{})))
 	t.Cleanup(func() {
-		ctx := context.Background()
+		ctx := context.WithoutCancel(t.Context())
 		_ = tp.Shutdown(ctx)
 		_ = mp.Shutdown(ctx)
 		_ = lp.Shutdown(ctx)

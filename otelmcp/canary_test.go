@@ -160,26 +160,28 @@ func eachString(t *testing.T, c *telemetrytest.Capture, f func(where, text strin
 			keyed(where, kv)
 		}
 	}
-	context := func(where string, sc trace.SpanContext) { f(where+" tracestate", sc.TraceState().String()) }
+	traceState := func(where string, sc trace.SpanContext) { f(where+" tracestate", sc.TraceState().String()) }
 	for _, s := range c.Spans() {
 		where := "span"
 		f(where+" name", s.Name())
 		f(where+" status", s.Status().Description)
 		all(where, s.Attributes())
 		all("span resource", s.Resource().Attributes())
-		context(where, s.SpanContext())
-		context(where+" parent", s.Parent())
+		traceState(where, s.SpanContext())
+		traceState(where+" parent", s.Parent())
 		f("scope", s.InstrumentationScope().Name+s.InstrumentationScope().Version)
 		for _, e := range s.Events() {
 			f("span event", e.Name)
 			all("span event", e.Attributes)
 		}
 		for _, l := range s.Links() {
-			context("link", l.SpanContext)
+			traceState("link", l.SpanContext)
 			all("link", l.Attributes)
 		}
 	}
-	for _, r := range c.Logs() {
+	logs := c.Logs()
+	for n := range logs {
+		r := &logs[n]
 		f("event name", r.EventName())
 		f("event severity", r.SeverityText())
 		value("event body", r.Body())
@@ -277,7 +279,7 @@ func sendHTTP(t *testing.T, srv *server.MCPServer, text string, messages []strin
 			t.Fatalf("%s: %v", raw, err)
 		}
 		_, _ = io.Copy(io.Discard, res.Body)
-		res.Body.Close()
+		_ = res.Body.Close()
 	}
 }
 
@@ -291,8 +293,8 @@ func sendStdio(t *testing.T, srv *server.MCPServer, messages []string) {
 	s.SetErrorLogger(log.New(io.Discard, "", 0))
 	ended := make(chan error, 1)
 	go func() {
-		ended <- s.Listen(context.Background(), inR, outW)
-		outW.Close()
+		ended <- s.Listen(t.Context(), inR, outW)
+		_ = outW.Close()
 	}()
 	answers := make(chan string, 1000)
 	go func() {
@@ -314,8 +316,9 @@ func sendStdio(t *testing.T, srv *server.MCPServer, messages []string) {
 			<-answers
 		}
 	}
-	inW.Close()
-	for range answers { //nolint:revive // until the server has ended
+	_ = inW.Close()
+	for more := true; more; {
+		_, more = <-answers
 	}
 	if err := <-ended; err != nil {
 		t.Error(err)

@@ -192,10 +192,11 @@ func operationEvents(t *testing.T, c *telemetrytest.Capture, total int) map[opKe
 	eventually(t, func() bool { return len(c.EventsNamed(semconv.OTelMCPOperationEventName)) >= total })
 	out := map[opKey][]sdklog.Record{}
 	all := c.EventsNamed(semconv.OTelMCPOperationEventName)
-	for _, e := range all {
-		if attrString(e, semconv.MCPMethodNameKey) == "tools/call" {
-			k := opKey{attrString(e, semconv.MCPSessionIDKey), attrString(e, semconv.JSONRPCRequestIDKey)}
-			out[k] = append(out[k], e)
+	for n := range all {
+		e := &all[n]
+		if attrString(*e, semconv.MCPMethodNameKey) == "tools/call" {
+			k := opKey{attrString(*e, semconv.MCPSessionIDKey), attrString(*e, semconv.JSONRPCRequestIDKey)}
+			out[k] = append(out[k], *e)
 		}
 	}
 	if len(all) != total {
@@ -221,7 +222,7 @@ func attrString(e sdklog.Record, key attribute.Key) string {
 	return v.AsString()
 }
 
-func (c *crowd) checkOutcomes(t *testing.T, events map[opKey][]sdklog.Record, n int, session string) {
+func (*crowd) checkOutcomes(t *testing.T, events map[opKey][]sdklog.Record, n int, session string) {
 	t.Helper()
 	for id := range crowdCalls {
 		tool, outcome, errorType, _ := crowdCall(n, id)
@@ -289,26 +290,24 @@ func openSession(t *testing.T, client *http.Client, url, name string) string {
 	return res.Header.Get("Mcp-Session-Id")
 }
 
-func post(t *testing.T, client *http.Client, url, session, raw string) string {
+func post(t *testing.T, client *http.Client, url, session, raw string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(raw))
 	if err != nil {
 		t.Error(err)
-		return ""
+		return
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Mcp-Session-Id", session)
 	res, err := client.Do(req)
 	if err != nil {
 		t.Error(err)
-		return ""
+		return
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
 		t.Error(err)
 	}
-	return string(body)
 }
 
 // talkStdio sends all calls of session n at once and waits for every answer.
@@ -321,7 +320,7 @@ func talkStdio(t *testing.T, srv *server.MCPServer, n int, took []time.Duration)
 	go func() {
 		defer close(ended)
 		defer outW.Close()
-		if err := s.Listen(context.Background(), inR, outW); err != nil {
+		if err := s.Listen(t.Context(), inR, outW); err != nil {
 			t.Errorf("Listen: %v", err)
 		}
 	}()
@@ -343,7 +342,7 @@ func talkStdio(t *testing.T, srv *server.MCPServer, n int, took []time.Duration)
 		}
 		took[answer.ID] = time.Since(start)
 	}
-	inW.Close()
+	_ = inW.Close()
 	_, _ = io.Copy(io.Discard, outR)
 	<-ended
 }
@@ -397,7 +396,7 @@ func TestManySessions(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			res.Body.Close()
+			_ = res.Body.Close()
 		}
 	})
 	eventually(t, func() bool { return len(c.EventsNamed(semconv.OTelMCPSessionEndEventName)) == total })
@@ -435,12 +434,12 @@ func TestConcurrentMixture(t *testing.T) {
 	for n := range 16 {
 		wg.Go(func() {
 			s := server.NewInProcessSessionWithHandlers(fmt.Sprintf("mix-%d", n), handlers{}, handlers{}, handlers{})
-			if err := w.srv.RegisterSession(context.Background(), s); err != nil {
+			if err := w.srv.RegisterSession(t.Context(), s); err != nil {
 				t.Error(err)
 				return
 			}
-			defer w.srv.UnregisterSession(context.Background(), s.SessionID())
-			ctx := w.srv.WithContext(context.Background(), s)
+			defer w.srv.UnregisterSession(t.Context(), s.SessionID())
+			ctx := w.srv.WithContext(t.Context(), s)
 			g := newSayings(uint64(n))
 			for k := range volume(400) {
 				if raw := g.message(); !blocks(raw) && !bytes.Contains(raw, []byte(`"task"`)) {
@@ -465,4 +464,55 @@ func TestConcurrentMixture(t *testing.T) {
 
 func nilTool(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 	return mcp.NewToolResultText(""), nil
+}
+
+// TestConcurrentSessionIdentity: the first requests of a session, made at once,
+// find one session value.
+func TestConcurrentSessionIdentity(t *testing.T) {
+	srv := server.NewMCPServer("s", "1", server.WithToolCapabilities(true))
+	otelmcp.Instrument(srv, noopPipelineThatListens(t)...)
+	var mu sync.Mutex
+	found := map[string]map[server.ClientSession]bool{}
+	srv.AddTool(mcp.NewTool("probe"), func(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		s := server.ClientSessionFromContext(ctx)
+		mu.Lock()
+		defer mu.Unlock()
+		if found[s.SessionID()] == nil {
+			found[s.SessionID()] = map[server.ClientSession]bool{}
+		}
+		found[s.SessionID()][s] = true
+		return mcp.NewToolResultText(""), nil
+	})
+	for n := range 300 {
+		s := server.NewInProcessSession(fmt.Sprint(n), nil)
+		if err := srv.RegisterSession(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		begin := make(chan struct{})
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				<-begin
+				handleIn(t, srv.WithContext(t.Context(), s), srv, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"probe"}}`)
+			})
+		}
+		close(begin)
+		wg.Wait()
+		srv.UnregisterSession(t.Context(), s.SessionID())
+	}
+	twice := 0
+	for _, values := range found {
+		if len(values) != 1 {
+			twice++
+		}
+	}
+	if twice > 0 {
+		t.Errorf("%d of 300 sessions have more than one value", twice)
+	}
+}
+
+// noopPipelineThatListens is a pipeline whose telemetry nobody looks at.
+func noopPipelineThatListens(t *testing.T) []otelmcp.Option {
+	t.Helper()
+	return newBoundedPipeline(t).options()
 }

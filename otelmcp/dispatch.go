@@ -215,7 +215,8 @@ func (i *Instrumentation) begin(m *message, method string) (ctx context.Context)
 	var links []trace.SpanContext
 	if m.NewRoot = i.cfg.publicEndpoint; m.NewRoot {
 		if sent := i.spanContext(m.Context); sent.IsValid() {
-			links = append(links, sent)
+			// Its ids only: tracestate is free text.
+			links = append(links, sent.WithTraceState(trace.TraceState{}))
 		}
 	}
 	if m.fromMeta && m.ambient.IsValid() {
@@ -278,6 +279,9 @@ func (m *message) setProtocolVersion(v string) {
 	}
 }
 
+// maxRoles caps how many roles of a principal are recorded.
+const maxRoles = 64
+
 func (i *Instrumentation) identify(m *message) {
 	if i.cfg.identity == nil {
 		return
@@ -285,7 +289,12 @@ func (i *Instrumentation) identify(m *message) {
 	defer i.rec.Guard()
 	id := i.cfg.identity(m.Context)
 	m.UserID = scrub.Name(id.UserID, operation.MaxName)
-	m.UserRoles = id.Roles
+	if len(id.Roles) > 0 {
+		m.UserRoles = make([]string, min(len(id.Roles), maxRoles))
+		for k := range m.UserRoles {
+			m.UserRoles[k] = scrub.Name(id.Roles[k], operation.MaxName)
+		}
+	}
 }
 
 // keep asks the operator's filter; a filter that panics keeps.

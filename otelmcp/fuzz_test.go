@@ -38,9 +38,9 @@ func FuzzHandleMessage(f *testing.F) {
 				t.Errorf("%s: %v", clip(raw), err)
 			}
 			n := 0
-			for _, e := range capture.EventsNamed(semconv.OTelMCPOperationEventName) {
-				attrs := telemetrytest.EventAttributes(e)
-				if v, _ := attrs.Value(semconv.OTelMCPRoleKey); v.AsString() == semconv.OTelMCPRoleServer {
+			events := capture.EventsNamed(semconv.OTelMCPOperationEventName)
+			for k := range events {
+				if attrString(events[k], semconv.OTelMCPRoleKey) == semconv.OTelMCPRoleServer {
 					n++
 				}
 			}

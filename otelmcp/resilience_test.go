@@ -136,7 +136,7 @@ func TestLatencyWithoutCollector(t *testing.T) {
 	t.Cleanup(func() {
 		close(release)
 		for _, c := range cases {
-			c.p.shutdown(context.Background())
+			c.p.shutdown(context.WithoutCancel(t.Context()))
 		}
 	})
 	servers := []*server.MCPServer{echoServer()}
@@ -196,7 +196,7 @@ func TestShutdownBeforeAndDuringCalls(t *testing.T) {
 			}
 			var wg sync.WaitGroup
 			if when == "during the calls" {
-				wg.Go(func() { p.shutdown(context.Background()) })
+				wg.Go(func() { p.shutdown(t.Context()) })
 			}
 			for n, raw := range corpus {
 				if blocks(raw) {
@@ -242,7 +242,7 @@ func TestNothingRunsOn(t *testing.T) {
 				}
 			}
 			w.srv.UnregisterSession(t.Context(), "s")
-			end, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+			end, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
 			p.shutdown(end)
 			close(gone)
@@ -316,7 +316,7 @@ func TestCanceledAtEveryStage(t *testing.T) {
 			}
 			// In the program's error hook the request fails before it is canceled,
 			// and ours runs after it: the order cannot be told.
-			if got := attrString(events[0], semconv.OTelMCPOutcomeKey); got != want && !(stage == "error hook" && got == semconv.OTelMCPOutcomeCancelled) {
+			if got := attrString(events[0], semconv.OTelMCPOutcomeKey); got != want && (stage != "error hook" || got != semconv.OTelMCPOutcomeCancelled) {
 				t.Errorf("outcome %q, want %q", got, want)
 			}
 		})

@@ -78,16 +78,21 @@ type inProcessSession struct {
 // remembered has one wrapper for its whole life, so that a program that tells
 // sessions apart by their value still can.
 func (i *Instrumentation) wrapSession(s server.ClientSession, known *session.Session) server.ClientSession {
-	if known != nil {
-		if w, ok := known.Wrapper().(wrapped); ok && w.bare == s {
-			return w.session
+	if known == nil {
+		return i.newWrapper(s)
+	}
+	kept := known.Wrapper()
+	if kept == nil {
+		w := i.newWrapper(s)
+		if w == nil {
+			return nil
 		}
+		kept = known.Wrap(wrapped{s, w})
 	}
-	w := i.newWrapper(s)
-	if w != nil && known != nil {
-		known.SetWrapper(wrapped{s, w})
+	if w, ok := kept.(wrapped); ok && w.bare == s {
+		return w.session
 	}
-	return w
+	return i.newWrapper(s) // another object under the same id
 }
 
 // wrapped is a session and its wrapper.

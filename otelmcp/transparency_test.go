@@ -145,7 +145,7 @@ func newTwin(c twinConfig) *twin {
 		opts = append(opts, server.WithPaginationLimit(c.page))
 	}
 	if c.legacy {
-		opts = append(opts, server.WithLegacyServerInitiatedRequests())
+		opts = append(opts, server.WithLegacyServerInitiatedRequests()) //nolint:staticcheck // Programs that use it are instrumented too.
 	}
 	if c.hooks {
 		w.hooks = &server.Hooks{}
@@ -268,7 +268,7 @@ func (w *twin) addTools() {
 	add("panic", func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) { panic(panicValue{"a tool"}) })
 	add("panicnil", func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		var m map[string]int
-		m["x"] = 1
+		m["x"] = 1 //nolint:staticcheck // It is meant to panic.
 		return text("")
 	})
 	add("goexit", func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
@@ -303,7 +303,7 @@ func (w *twin) addTools() {
 	add("sample", func(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		var r mcp.CreateMessageRequest
 		r.Messages = []mcp.SamplingMessage{{Role: mcp.RoleUser, Content: mcp.NewTextContent("say it")}}
-		res, err := w.srv.RequestSampling(ctx, r)
+		res, err := w.srv.RequestSampling(ctx, r) //nolint:staticcheck // Programs that use it are instrumented too.
 		return text(fmt.Sprintf("%s %v", asJSON(res), err))
 	})
 	add("elicit", func(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallToolResult, error) {
@@ -487,7 +487,7 @@ type ownSession struct {
 
 func (s *ownSession) Initialize()       { s.initialized.Store(true) }
 func (s *ownSession) Initialized() bool { return s.initialized.Load() }
-func (s *ownSession) SessionID() string { return "own" }
+func (*ownSession) SessionID() string   { return "own" }
 func (s *ownSession) NotificationChannel() chan<- mcp.JSONRPCNotification {
 	return s.notifications
 }
@@ -500,8 +500,7 @@ func (s *ownSession) GetLogLevel() mcp.LoggingLevel {
 // sayings generates messages: mostly well-formed ones of every method, with
 // every part of them broken now and then.
 type sayings struct {
-	r     *rand.Rand
-	calls bool // never a method that blocks until the connection ends
+	r *rand.Rand
 }
 
 func newSayings(seed uint64) *sayings { return &sayings{r: rand.New(rand.NewPCG(seed, 20260728))} }
@@ -869,7 +868,7 @@ func register(t *testing.T, w *twin, s server.ClientSession) {
 	if err := w.srv.RegisterSession(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { w.srv.UnregisterSession(context.Background(), s.SessionID()) })
+	t.Cleanup(func() { w.srv.UnregisterSession(context.WithoutCancel(t.Context()), s.SessionID()) })
 }
 
 // unordered is what mcp-go says in the order of a map.
@@ -889,7 +888,7 @@ func compareDirect(t *testing.T, via way, bare, instrumented *twin, corpus [][]b
 	t.Helper()
 	bareCtx, bareGot := via.session(t, bare)
 	ctx, got := via.session(t, instrumented)
-	canceled, cancel := context.WithCancel(context.Background())
+	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
 	different := 0
 	for n, raw := range corpus {
@@ -1313,7 +1312,7 @@ func TestTransparentTasks(t *testing.T) {
 			`{"name":"echo","arguments":{"text":"a"},"task":{}}`,
 		} {
 			say := func(method, params string) string {
-				got := answer(context.Background(), w.srv, fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"method":%q,"params":%s}`, n, method, params))
+				got := answer(t.Context(), w.srv, fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"method":%q,"params":%s}`, n, method, params))
 				out = append(out, madeUp.ReplaceAllString(got, "-"))
 				return got
 			}
@@ -1380,8 +1379,8 @@ func stdioStream(t *testing.T, w *twin, corpus [][]byte, answers []int) string {
 	s.SetErrorLogger(log.New(io.Discard, "", 0))
 	ended := make(chan error, 1)
 	go func() {
-		ended <- s.Listen(context.WithValue(context.Background(), twinKey{}, "stdio"), inR, outW)
-		outW.Close()
+		ended <- s.Listen(context.WithValue(t.Context(), twinKey{}, "stdio"), inR, outW)
+		_ = outW.Close()
 	}()
 	l := &lockstep{in: inW, out: bufio.NewReaderSize(outR, 1<<20)}
 	for n, raw := range corpus {
@@ -1391,7 +1390,7 @@ func stdioStream(t *testing.T, w *twin, corpus [][]byte, answers []int) string {
 			l.read(t)
 		}
 	}
-	inW.Close()
+	_ = inW.Close()
 	rest, err := io.ReadAll(l.out)
 	if err != nil {
 		t.Fatal(err)
@@ -1586,7 +1585,7 @@ func web(t *testing.T, h http.Handler, xs []exchange) (out []string) {
 			continue
 		}
 		body, err := io.ReadAll(res.Body)
-		res.Body.Close()
+		_ = res.Body.Close()
 		res.Header.Del("Date")
 		var b strings.Builder
 		_ = res.Header.Write(&b)
@@ -1645,7 +1644,8 @@ func compareExchanges(t *testing.T, xs []exchange, want, have []string) {
 			continue
 		}
 		t.Errorf("exchange %d: %s %s %s\n bare: %s\n have: %s", n, xs[n].method, xs[n].header, clip(xs[n].body), clip(want[n]), clip(have[n]))
-		if different++; different > 3 {
+		different++
+		if different > 3 {
 			t.Fatal("too many differences")
 		}
 	}
@@ -1687,7 +1687,7 @@ func open(t *testing.T, client *http.Client, method, url string, header http.Hea
 		t.Error(err)
 		return &stream{&http.Response{Header: http.Header{}, Body: http.NoBody}, bufio.NewReader(strings.NewReader(""))}
 	}
-	t.Cleanup(func() { res.Body.Close() })
+	t.Cleanup(func() { _ = res.Body.Close() })
 	return &stream{res, bufio.NewReader(res.Body)}
 }
 
@@ -1763,7 +1763,7 @@ func TestTransparentStreams(t *testing.T) {
 				t.Errorf("%s was answered before it asked", tool)
 				return out
 			}
-			id := regexp.MustCompile(`"id":("[^"]*"|[0-9]+)`).FindStringSubmatch(q)
+			id := regexp.MustCompile(`"id":("[^"]*"|\d+)`).FindStringSubmatch(q)
 			if id == nil {
 				t.Errorf("%s asks nothing: %s", tool, q)
 				return out
@@ -1808,7 +1808,7 @@ func TestTransparentStreams(t *testing.T) {
 // TestTransparentSSE compares the older transport: posts on one side, one
 // stream of events on the other.
 func TestTransparentSSE(t *testing.T) {
-	run := func(t *testing.T, c twinConfig, w *twin, corpus [][]byte, answers []int) (out []string) {
+	run := func(t *testing.T, w *twin, corpus [][]byte, answers []int) (out []string) {
 		t.Helper()
 		var n atomic.Int64
 		sse := server.NewSSEServer(w.srv, server.WithUseFullURLForMessageEndpoint(false),
@@ -1827,7 +1827,7 @@ func TestTransparentSSE(t *testing.T) {
 		for k, raw := range corpus {
 			post := open(t, client, "POST", ts.URL+"/message?sessionId=sse-1", http.Header{"Content-Type": {"application/json"}}, string(raw))
 			body, err := io.ReadAll(post.r)
-			post.res.Body.Close()
+			_ = post.res.Body.Close()
 			post.res.Header.Del("Date")
 			out = append(out, fmt.Sprintf("%d %v %s %v", post.res.StatusCode, post.res.Header, body, err))
 			if post.res.StatusCode == http.StatusAccepted {
@@ -1844,10 +1844,10 @@ func TestTransparentSSE(t *testing.T) {
 	t.Cleanup(func() { log.SetOutput(quiet) })
 	for n, c := range twinConfigs {
 		lines, answers := stdioCorpus(t, c, messages(uint64(3000+n), volume(200)))
-		want := run(t, c, newTwin(c), lines, answers)
+		want := run(t, newTwin(c), lines, answers)
 		for _, e := range []equipment{es[0], es[2], es[7], es[10]} {
 			t.Run(c.name+"/"+e.name, func(t *testing.T) {
-				if have := run(t, c, newInstrumented(t, c, e), lines, answers); !slices.Equal(want, have) {
+				if have := run(t, newInstrumented(t, c, e), lines, answers); !slices.Equal(want, have) {
 					t.Error(firstDifference(strings.Join(want, "\n"), strings.Join(have, "\n")))
 				}
 			})
@@ -1938,8 +1938,8 @@ func TestTransparentSession(t *testing.T) {
 	if got := found[0].SessionID(); got != s.SessionID() {
 		t.Errorf("a handler's session is %q, want %q", got, s.SessionID())
 	}
-	for n := range reflect.TypeOf(s).NumMethod() {
-		name := reflect.TypeOf(s).Method(n).Name
+	for m := range reflect.TypeOf(s).Methods() {
+		name := m.Name
 		if _, ok := reflect.TypeOf(found[0]).MethodByName(name); !ok {
 			t.Errorf("the session lost its method %s", name)
 		}

@@ -387,7 +387,8 @@ func isValueKey(k string) bool {
 
 // size returns about how many bytes of JSON v is, as far as the budget goes.
 func (b *builder) size(v any, depth int) (n int) {
-	if b.budget--; b.budget < 0 || depth > 4*MaxDepth {
+	b.budget--
+	if b.budget < 0 || depth > 4*MaxDepth {
 		return 0
 	}
 	switch v := v.(type) {

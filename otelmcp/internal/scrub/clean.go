@@ -36,7 +36,7 @@ var byteFlags = func() (t [256]byte) {
 
 // look makes the one pass over a text that ordinary text needs.
 func look(s string) (flags byte) {
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		flags |= byteFlags[s[i]]
 	}
 	return flags

@@ -52,6 +52,10 @@ func (s *scanner) add(start, end int) (next int) {
 		end = max(end, s.qEnd)
 		s.qAt = -1
 	}
+	// A span of another rule, a URI's for one, ends at the first space of a PEM block that it runs into.
+	if k := strings.LastIndex(s.t[min(start, end):end], "----BEGIN"); k >= 0 {
+		end = max(end, pemEnd(s.t, min(start, end)+k+len("----")))
+	}
 	next = end
 	start = max(start, s.last)
 	if start >= end || settled(s.t[start:end]) {
@@ -69,7 +73,7 @@ func (s *scanner) add(start, end int) (next int) {
 // settled reports whether there is nothing left to redact in v: it is the marker, or the note about a cut.
 func settled(v string) bool {
 	if rest, ok := strings.CutPrefix(v, Redacted); ok {
-		for i := 0; i < len(rest); i++ {
+		for i := range len(rest) {
 			switch rest[i] {
 			case '.', ',', ';', ':', '!', ')', '\'', '}', ']', '"':
 			default:
@@ -91,7 +95,7 @@ func isNote(v string) bool {
 	if !ok || v == "" {
 		return false
 	}
-	for i := 0; i < len(v); i++ {
+	for i := range len(v) {
 		if !isDigit(v[i]) {
 			return false
 		}
@@ -100,6 +104,8 @@ func isNote(v string) bool {
 }
 
 // detect returns the spans of t to redact, sorted and apart from each other. replaced says that t has a U+FFFD.
+//
+//nolint:revive // replaced is a fact about t that the callers know already
 func detect(t string, m mode, cut, replaced bool) []span {
 	s := scanner{t: t, mode: m, cut: cut, qAt: -1}
 	s.scan()
@@ -278,7 +284,9 @@ closers:
 		switch c := t[j-1]; {
 		case isQuote(c):
 			quoted = true
-			for j--; j > 0 && t[j-1] == '\\'; j-- {
+			j--
+			for j > 0 && t[j-1] == '\\' {
+				j--
 			}
 		case c == ']' || c == ')':
 			j--
@@ -287,7 +295,9 @@ closers:
 			j = strings.LastIndexByte(t[:j], '&')
 		case j >= 3 && (t[j-3] == '%' || j >= 5 && t[j-5:j-2] == "%25") && (strings.EqualFold(t[j-2:j], "22") || strings.EqualFold(t[j-2:j], "27") || strings.EqualFold(t[j-2:j], "5D")):
 			quoted = true
-			for j -= 2; j > 0 && t[j-1] != '%'; j-- {
+			j -= 2
+			for j > 0 && t[j-1] != '%' {
+				j--
 			}
 			j--
 		default:
@@ -359,6 +369,8 @@ func (s *scanner) pair(end, v int, sep byte, weak bool) (next int) {
 }
 
 // value redacts the value that begins at v after a sensitive name.
+//
+//nolint:revive // weak and quotedName are facts about the name and its separator
 func (s *scanner) value(v int, sep byte, weak, quotedName bool, norm []byte) (next int) {
 	t, after := s.t, v
 	for v < len(t) && (isSpace(t[v]) || sep == '%' && t[v] == '+') {
@@ -416,20 +428,20 @@ func (s *scanner) value(v int, sep byte, weak, quotedName bool, norm []byte) (ne
 		return v
 	}
 	if sep == ':' && (bytes.HasSuffix(norm, wordCookie) || bytes.HasSuffix(norm, wordCookies)) {
-		return s.add(v, s.line(v, false))
+		return s.add(v, s.unquotedLine(v))
 	}
 	first := s.bare(v, sep)
 	word := t[v:first]
 	switch kind := schemeKind(word); {
 	case kind == 0 && isAuth && sep == ':' && first < len(t) && t[first] == ' ':
-		return s.add(v, s.line(v, false))
+		return s.add(v, s.unquotedLine(v))
 	case kind == 0:
 		return s.add(v, first)
 	case kind == 2 && isAuth:
 		if w := first + 1; sep == ':' && w < len(t) && inSet(prose, leadingWord(t[w:])) {
 			return v
 		}
-		return s.add(v, s.line(v, true))
+		return s.add(v, s.line(v))
 	case kind == 2:
 		return s.add(v, first)
 	}
@@ -457,7 +469,7 @@ func (s *scanner) value(v int, sep byte, weak, quotedName bool, norm []byte) (ne
 		return s.add(v, end)
 	}
 	if isAuth {
-		return s.add(v, s.line(v, true))
+		return s.add(v, s.line(v))
 	}
 	return v
 }
@@ -512,7 +524,8 @@ func balanced(t string, v int) int {
 		case '[', '{':
 			depth++
 		case ']', '}':
-			if depth--; depth == 0 {
+			depth--
+			if depth == 0 {
 				return j + 1
 			}
 		case '"':
@@ -581,14 +594,22 @@ func (s *scanner) nameAhead(j int) bool {
 	return k < len(t) && (t[k] == '=' || t[k] == ':')
 }
 
-// line returns the end of a header line, or of the quotes around it.
-func (s *scanner) line(v int, quotesInside bool) int {
+// line returns the end of a header line.
+func (s *scanner) line(v int) int {
+	if n := strings.IndexByte(s.t[v:], '\n'); n >= 0 {
+		return v + n
+	}
+	return len(s.t)
+}
+
+// unquotedLine returns the end of a header line, or of the quotes around it.
+func (s *scanner) unquotedLine(v int) int {
 	t := s.t
 	for j := v; j < len(t); j++ {
 		if t[j] == '\n' {
 			return j
 		}
-		if !quotesInside && isQuote(t[j]) && (j+1 >= len(t) || strings.IndexByte(" \n,)}]", t[j+1]) >= 0) {
+		if isQuote(t[j]) && (j+1 >= len(t) || strings.IndexByte(" \n,)}]", t[j+1]) >= 0) {
 			return j
 		}
 	}
@@ -617,7 +638,7 @@ func leadingWord(t string) string {
 func plainWord(w string) bool { return len(w) <= 16 && !hasUpper(w[1:]) }
 
 func hasDigit(v string) bool {
-	for i := 0; i < len(v); i++ {
+	for i := range len(v) {
 		if isDigit(v[i]) {
 			return true
 		}
@@ -626,7 +647,7 @@ func hasDigit(v string) bool {
 }
 
 func hasUpper(v string) bool {
-	for i := 0; i < len(v); i++ {
+	for i := range len(v) {
 		if v[i] >= 'A' && v[i] <= 'Z' {
 			return true
 		}
@@ -670,13 +691,17 @@ func (s *scanner) scheme(i int) (next int) {
 	}
 	after := v
 	for v < len(t) {
-		if isSpace(t[v]) || t[v] == '+' {
-			v++
-		} else if strings.HasPrefix(t[v:], "%20") {
-			v += 3
-		} else {
+		n := 0
+		switch {
+		case isSpace(t[v]) || t[v] == '+':
+			n = 1
+		case strings.HasPrefix(t[v:], "%20"):
+			n = 3
+		}
+		if n == 0 {
 			break
 		}
+		v += n
 	}
 	if v == after || v >= len(t) {
 		return after
@@ -734,7 +759,7 @@ func authParam(v string) bool {
 	if !ok {
 		return false
 	}
-	for i := 0; i < len(k); i++ {
+	for i := range len(k) {
 		if !isLetter(k[i]) && k[i] != '_' && k[i] != '-' {
 			return false
 		}
@@ -762,10 +787,8 @@ func basicValue(v string) bool {
 			return false
 		}
 	}
-	for _, c := range raw {
-		if c == ':' {
-			return true
-		}
+	if slices.Contains(raw, ':') {
+		return true
 	}
 	return len(b) >= 8 && hasDigit(b) && hasUpper(b)
 }
@@ -789,7 +812,9 @@ func (s *scanner) dash(i int) (next int) {
 		}
 		v := k
 		if isQuote(t[v]) { // "--password", "x"
-			for v++; v < len(t) && (t[v] == ',' || isSpace(t[v])); v++ {
+			v++
+			for v < len(t) && (t[v] == ',' || isSpace(t[v])) {
+				v++
 			}
 			if v >= len(t) || !isQuote(t[v]) {
 				return j
@@ -811,26 +836,35 @@ func (s *scanner) dash(i int) (next int) {
 		for begin < len(t) && t[begin] == ' ' {
 			begin++
 		}
-		if !strings.HasPrefix(t[begin:], "BEGIN ") {
-			return j
+		if end := pemEnd(t, begin); end > 0 {
+			return s.add(i, end)
 		}
-		k := strings.Index(t[begin:], "---END ")
-		if k < 0 {
-			k = strings.Index(t[begin:], "--- END ")
-		}
-		if k < 0 {
-			return s.add(i, len(t))
-		}
-		k += begin + len("---END ")
-		for k < len(t) && t[k] != '-' && t[k] != '\n' {
-			k++
-		}
-		for k < len(t) && t[k] == '-' {
-			k++
-		}
-		return s.add(i, k)
+		return j
 	}
 	return j
+}
+
+// pemEnd returns the end of the PEM block whose BEGIN would be at begin, 0 if there is none. A block without an
+// END goes on to the end of the text.
+func pemEnd(t string, begin int) int {
+	if !strings.HasPrefix(t[begin:], "BEGIN ") {
+		return 0
+	}
+	k := strings.Index(t[begin:], "---END ")
+	if k < 0 {
+		k = strings.Index(t[begin:], "--- END ")
+	}
+	if k < 0 {
+		return len(t)
+	}
+	k += begin + len("---END ")
+	for k < len(t) && t[k] != '-' && t[k] != '\n' {
+		k++
+	}
+	for k < len(t) && t[k] == '-' {
+		k++
+	}
+	return k
 }
 
 // --- URIs -----------------------------------------------------------------------------------------------
@@ -932,7 +966,7 @@ func oddPort(authority string) bool {
 	case '{', '$', '%', '<', '[', '*', '(':
 		return false
 	default:
-		for k := 0; k < len(port); k++ {
+		for k := range len(port) {
 			if !isDigit(port[k]) {
 				return k == 0 || isWord(port[k])
 			}
@@ -1004,7 +1038,7 @@ func isHost(h string) bool {
 		strings.HasPrefix(h, "localhost") {
 		return true
 	}
-	for i := 0; i < len(h); i++ {
+	for i := range len(h) {
 		switch c := h[i]; {
 		case isWord(c) || c == '.':
 		case c == ':':

@@ -19,7 +19,7 @@ type needle struct {
 }
 
 func needles(words string) (out []needle) {
-	for _, w := range strings.Fields(words) {
+	for w := range strings.FieldsSeq(words) {
 		out = append(out, needle{[]byte(w), letterSet([]byte(w))})
 	}
 	return out
@@ -36,7 +36,7 @@ func letterSet(b []byte) (set uint32) {
 
 func set(words string) map[string]struct{} {
 	m := make(map[string]struct{})
-	for _, w := range strings.Fields(words) {
+	for w := range strings.FieldsSeq(words) {
 		m[w] = struct{}{}
 	}
 	return m
@@ -165,10 +165,10 @@ func sensitive(norm []byte, name string) bool {
 // inSet reports whether the word, in lower case, is in the set.
 func inSet(m map[string]struct{}, word string) bool {
 	var buf [24]byte
-	if len(word) == 0 || len(word) > len(buf) {
+	if word == "" || len(word) > len(buf) {
 		return false
 	}
-	for i := 0; i < len(word); i++ {
+	for i := range len(word) {
 		c := word[i]
 		if c >= 'A' && c <= 'Z' {
 			c += 'a' - 'A'

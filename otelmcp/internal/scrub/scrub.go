@@ -46,53 +46,61 @@ const (
 	rounds = 4
 )
 
-// Text returns s fit to be recorded: without credentials and control characters, at most max bytes.
-func Text(s string, max int) string {
-	out, _ := process(s, max, 0, modeText, true)
+// Text returns s fit to be recorded: without credentials and control characters, at most limit bytes.
+func Text(s string, limit int) string {
+	out, _ := process(s, job{limit: limit, mode: modeText, note: true})
 	return out
 }
 
 // URI is Text for a text that is one URI: user, query and fragment are redacted wherever they may be, in
 // opaque and relative URIs too. URI template expressions such as {?name} stay. What is no URI is no error.
-func URI(s string, max int) string {
-	out, _ := process(s, max, 0, modeURI, true)
+func URI(s string, limit int) string {
+	out, _ := process(s, job{limit: limit, mode: modeURI, note: true})
 	return out
 }
 
 // Name is Text for an identifier that a peer chose: a method, a tool, a client's name, a request id. Unlike in
 // Text a plain word after a colon, as in "token:refresh", is part of the name.
-func Name(s string, max int) string {
-	out, _ := process(s, max, 0, modeName, true)
+func Name(s string, limit int) string {
+	out, _ := process(s, job{limit: limit, mode: modeName, note: true})
 	return out
 }
 
 // Capped is Text for a text of which dropped bytes are gone already. It also returns how many bytes are now
 // missing in all; what was redacted does not count.
-func Capped(s string, max, dropped int) (string, int) {
-	return process(s, max, dropped, modeText, true)
+func Capped(s string, limit, dropped int) (string, int) {
+	return process(s, job{limit: limit, dropped: dropped, mode: modeText, note: true})
 }
 
 // Head is Capped without the note, for a text that is worked on further.
-func Head(s string, max int) (string, int) {
-	return process(s, max, 0, modeText, false)
+func Head(s string, limit int) (string, int) {
+	return process(s, job{limit: limit, mode: modeText})
 }
 
-func process(s string, max, dropped int, m mode, note bool) (string, int) {
-	if max <= 0 {
-		return "", dropped + len(s)
+// job is how a text is to be scrubbed.
+type job struct {
+	limit   int // bytes of the result, at most
+	dropped int // bytes that are gone already
+	mode    mode
+	note    bool // the result says what is missing
+}
+
+func process(s string, j job) (string, int) {
+	if j.limit <= 0 {
+		return "", j.dropped + len(s)
 	}
 	t, windowed := s, false
-	if len(s) > max && len(s)-max > slack {
-		end := max + slack
-		for end > max && !utf8.RuneStart(s[end]) {
+	if len(s) > j.limit && len(s)-j.limit > slack {
+		end := j.limit + slack
+		for end > j.limit && !utf8.RuneStart(s[end]) {
 			end--
 		}
 		t, windowed = s[:end], true
-		dropped += len(s) - end
+		j.dropped += len(s) - end
 	}
 
 	flags := look(t)
-	if flags == 0 && dropped == 0 && len(t) <= max {
+	if flags == 0 && j.dropped == 0 && len(t) <= j.limit {
 		return t, 0
 	}
 	replaced, dirty := false, flags&sawControl != 0
@@ -105,17 +113,17 @@ func process(s string, max, dropped int, m mode, note bool) (string, int) {
 		t, replaced = clean(t)
 	}
 
-	limit := len(t)
+	shown := len(t)
 	if windowed {
-		limit = lastSafe(t)
-		dropped += len(t) - limit
+		shown = lastSafe(t)
+		j.dropped += len(t) - shown
 	}
-	spans := detect(t, m, windowed, replaced)
-	if len(spans) > 0 || dirty || limit < len(t) {
-		t = render(t, spans, limit)
+	spans := detect(t, j.mode, windowed, replaced)
+	if len(spans) > 0 || dirty || shown < len(t) {
+		t = render(t, spans, shown)
 		for i := 0; ; i++ {
 			// What was put in may have made something else recognizable; it hardly ever does.
-			if spans = detect(t, m, false, replaced); len(spans) == 0 {
+			if spans = detect(t, j.mode, false, replaced); len(spans) == 0 {
 				break
 			}
 			if i == rounds {
@@ -125,10 +133,10 @@ func process(s string, max, dropped int, m mode, note bool) (string, int) {
 			t = render(t, spans, len(t))
 		}
 	}
-	if len(t) <= max && (dropped == 0 || !note) {
-		return t, dropped
+	if len(t) <= j.limit && (j.dropped == 0 || !j.note) {
+		return t, j.dropped
 	}
-	return shorten(t, max, dropped, m, note, replaced)
+	return shorten(t, j, replaced)
 }
 
 // lastSafe returns where to end a text of which only the beginning was looked at: before the last word that
@@ -177,29 +185,29 @@ func render(t string, spans []span, limit int) string {
 	return b.String()
 }
 
-// shorten cuts t to max bytes, its note included, so that what is left is as settled as t is.
-func shorten(t string, max, dropped int, m mode, note, replaced bool) (string, int) {
-	total := len(t) + dropped
-	room := max
-	if note {
+// shorten cuts t to the limit, its note included, so that what is left is as settled as t is.
+func shorten(t string, j job, replaced bool) (string, int) {
+	total := len(t) + j.dropped
+	room := j.limit
+	if j.note {
 		room -= noteLen(total)
 	}
 	if room < 0 {
-		note, room = false, max // not even the note fits
+		j.note, room = false, j.limit // not even the note fits
 	}
 	cut := before(t, room)
 	for range rounds {
 		out := t[:cut]
-		if note {
+		if j.note {
 			out += noteHead + strconv.Itoa(total-cut) + noteTail
 		}
-		spans := detect(out, m, false, replaced)
+		spans := detect(out, j.mode, false, replaced)
 		if len(spans) == 0 {
 			return out, total - cut
 		}
 		cut = before(t, min(spans[0].start, cut-1))
 	}
-	if note {
+	if j.note {
 		return noteHead + strconv.Itoa(total) + noteTail, total
 	}
 	return "", total

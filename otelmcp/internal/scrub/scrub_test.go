@@ -8,6 +8,7 @@ package scrub
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -58,8 +59,10 @@ var (
 
 func TestTokens(t *testing.T) {
 	for name, secret := range tokens {
-		for _, frame := range []string{"%s", "bad credential %s in request", "x=%s&y=1", `{"v":"%s"}`, "(%s)", "key:%s", "'%s'", "\x1b[31m%s\x1b[0m",
-			"[%s]", "a\n%s\nb", "https://example.com/%s/x"} {
+		for _, frame := range []string{
+			"%s", "bad credential %s in request", "x=%s&y=1", `{"v":"%s"}`, "(%s)", "key:%s", "'%s'", "\x1b[31m%s\x1b[0m",
+			"[%s]", "a\n%s\nb", "https://example.com/%s/x",
+		} {
 			in := fmt.Sprintf(frame, secret)
 			for fn, out := range all(in, plenty) {
 				noPart(t, name+" "+fn, in, out, secret)
@@ -69,15 +72,18 @@ func TestTokens(t *testing.T) {
 }
 
 // all calls the three functions.
-func all(s string, max int) map[string]string {
-	return map[string]string{"Text": Text(s, max), "URI": URI(s, max), "Name": Name(s, max)}
+func all(s string, limit int) map[string]string {
+	return map[string]string{"Text": Text(s, limit), "URI": URI(s, limit), "Name": Name(s, limit)}
 }
+
+// pemFrame is what of a PEM block is no secret.
+var pemFrame = "-----BEGIN RSA PRIVATE KEY-----END"
 
 // noPart fails if a recognizable part of the secret is in the output.
 func noPart(t *testing.T, what, in, out, secret string) {
 	t.Helper()
 	for i := 0; i+10 <= len(secret); i++ {
-		if part := secret[i : i+10]; strings.Contains(out, part) && !strings.Contains("-----BEGIN RSA PRIVATE KEY-----END", part) {
+		if part := secret[i : i+10]; strings.Contains(out, part) && !strings.Contains(pemFrame, part) {
 			t.Errorf("%s: %q leaks %q: %q", what, in, part, out)
 			return
 		}
@@ -138,8 +144,10 @@ func TestText(t *testing.T) {
 		{"password:\n  hunter2\n", "password:   [REDACTED] "},
 		{"//registry.example.com/:_authToken=abcd", "//registry.example.com/:_authToken=[REDACTED]"},
 		{"Server=db;User Id=sa;Password=hunter2;Encrypt=true", "Server=db;User Id=sa;Password=[REDACTED];Encrypt=true"},
-		{"DefaultEndpointsProtocol=https;AccountName=a;AccountKey=abc==;EndpointSuffix=x",
-			"DefaultEndpointsProtocol=https;AccountName=a;AccountKey=[REDACTED];EndpointSuffix=x"},
+		{
+			"DefaultEndpointsProtocol=https;AccountName=a;AccountKey=abc==;EndpointSuffix=x",
+			"DefaultEndpointsProtocol=https;AccountName=a;AccountKey=[REDACTED];EndpointSuffix=x",
+		},
 		// headers
 		{"Authorization: Bearer abc.def\nHost: x", "Authorization: [REDACTED] Host: x"},
 		{"Authorization: Bearer abc, Accept: y", "Authorization: [REDACTED], Accept: y"},
@@ -243,7 +251,13 @@ func TestURI(t *testing.T) {
 		{"/etc/a@b:c", "/etc/a@b:c"},
 		{`C:\a@b`, `C:\a@b`},
 		{"custom://x;token=abc/y", "custom://x;token=[REDACTED]"},
-		{"not a uri", "not a uri"}, {"%zz://[", "%zz://["}, {"", ""}, {":", ":"}, {"://", "://"}, {"?", "?"}, {"?x", "?[REDACTED]"},
+		{"not a uri", "not a uri"},
+		{"%zz://[", "%zz://["},
+		{"", ""},
+		{":", ":"},
+		{"://", "://"},
+		{"?", "?"},
+		{"?x", "?[REDACTED]"},
 		{"a\nb://c", "a b://c"},
 		{"https://h/" + tokens["github"], "https://h/[REDACTED]"},
 	} {
@@ -273,15 +287,19 @@ func TestName(t *testing.T) {
 }
 
 func TestSensitiveKey(t *testing.T) {
-	for _, s := range []string{"password", "Password", "user_password", "PASSWD", "pwd", "secret", "client-secret", "clientSecret", "token",
+	for _, s := range []string{
+		"password", "Password", "user_password", "PASSWD", "pwd", "secret", "client-secret", "clientSecret", "token",
 		"accessToken", "refresh_token", "Authorization", "Proxy-Authorization", "cookie", "Set-Cookie", "api_key", "apiKey", "x-api-key",
-		"private_key", "privateKey", "passphrase", "aws_secret_access_key", "credentials", "DB_PASS", "password1", "jwt", "auth", "secret_key_base"} {
+		"private_key", "privateKey", "passphrase", "aws_secret_access_key", "credentials", "DB_PASS", "password1", "jwt", "auth", "secret_key_base",
+	} {
 		if !SensitiveKey(s) {
 			t.Errorf("%q is not sensitive", s)
 		}
 	}
-	for _, s := range []string{"", "a", "name", "tokens", "max_tokens", "progressToken", "nextPageToken", "password_policy", "token_type", "author", "cwd",
-		"key", "public_key", "compass", "tokenizer", "secretary", "authorization_endpoint", "passed"} {
+	for _, s := range []string{
+		"", "a", "name", "tokens", "max_tokens", "progressToken", "nextPageToken", "password_policy", "token_type", "author", "cwd",
+		"key", "public_key", "compass", "tokenizer", "secretary", "authorization_endpoint", "passed",
+	} {
 		if SensitiveKey(s) {
 			t.Errorf("%q is sensitive", s)
 		}
@@ -298,7 +316,10 @@ func TestCap(t *testing.T) {
 		{strings.Repeat("a", 21), 20, strings.Repeat("a", 11) + "…[+10B]"},
 		{strings.Repeat("é", 20), 20, "ééééé…[+30B]"},
 		{"password=hunter2 and more text", 20, "password=…[+24B]"},
-		{"abcdef", 3, "abc"}, {"abcdef", 0, ""}, {"abcdef", -1, ""}, {"ééé", 3, "é"},
+		{"abcdef", 3, "abc"},
+		{"abcdef", 0, ""},
+		{"abcdef", -1, ""},
+		{"ééé", 3, "é"},
 	} {
 		got := Text(c.in, c.max)
 		if got != c.want {
@@ -323,12 +344,12 @@ func TestCap(t *testing.T) {
 
 // A secret across any edge, of the cap or of what is looked at, does not leak.
 func TestEdges(t *testing.T) {
-	secrets := map[string]string{"pair": "password=CANARYCANARY99", "json": `{"api_key":"CANARYCANARY99"}`, "bearer": "Bearer CANARYCANARY99",
+	secrets := map[string]string{
+		"pair": "password=CANARYCANARY99", "json": `{"api_key":"CANARYCANARY99"}`, "bearer": "Bearer CANARYCANARY99",
 		"uri": "https://user:CANARYCANARY99@h.example/x", "header": "Cookie: a=b; sid=CANARYCANARY99", "long jwt": "eyJ" + strings.Repeat("CANARY99", 900),
-		"long uri": "https://" + strings.Repeat("CANARY99", 900) + "@h", "long json": `{"token":"` + strings.Repeat("CANARY99", 1000)}
-	for k, v := range tokens {
-		secrets[k] = v
+		"long uri": "https://" + strings.Repeat("CANARY99", 900) + "@h", "long json": `{"token":"` + strings.Repeat("CANARY99", 1000),
 	}
+	maps.Copy(secrets, tokens)
 	for name, secret := range secrets {
 		body := secret
 		if i := strings.Index(secret, "CANARY"); i >= 0 {
@@ -356,9 +377,11 @@ func TestEdges(t *testing.T) {
 }
 
 func TestNoAllocations(t *testing.T) {
-	for _, s := range []string{"tool 'x' not found", "tools/call", "get_weather", "invalid params: city: unknown value", "grüße 世界",
+	for _, s := range []string{
+		"tool 'x' not found", "tools/call", "get_weather", "invalid params: city: unknown value", "grüße 世界",
 		"resource not found: file:///home/user/notes.txt", "dial tcp 127.0.0.1:8080: connect: connection refused", "550e8400-e29b-41d4-a716-446655440000",
-		"invalid token: signature verification failed", `json: unknown field "token_type"`, "API error provided: none"} {
+		"invalid token: signature verification failed", `json: unknown field "token_type"`, "API error provided: none",
+	} {
 		for name, fn := range map[string]func(string, int) string{"Text": Text, "URI": URI, "Name": Name} {
 			if n := testing.AllocsPerRun(100, func() { sink = fn(s, 256) }); n != 0 {
 				t.Errorf("%s(%q): %v allocations", name, s, n)
@@ -373,10 +396,12 @@ func TestNoAllocations(t *testing.T) {
 var sink string
 
 // hostile are texts that a careless rule would read again and again.
-var hostile = []string{"a", ":", "=", "a:", "a=", "://", "a://b:c/", "@", "a:b@", "eyJ", "eyJa.", "sk-", "-", "--", "-----BEGIN ", "password", "password=",
+var hostile = []string{
+	"a", ":", "=", "a:", "a=", "://", "a://b:c/", "@", "a:b@", "eyJ", "eyJa.", "sk-", "-", "--", "-----BEGIN ", "password", "password=",
 	"password=,", "password:\"", "password=[", "\\", "\"", "token \"", " ", "\n", "=!", "%3D", "%25", "%3A%2F%2F", "%22", "?a=", "#", "{?", "<token>", ">",
 	"Bearer ", "Basic ", "Basic a", "authorization:", "cookie: ", "data:a/b;", "ghp_", "a.b.", "AKIA", "\u200b", "\x1b[", "\xff", "\uFFFD", "é", "&quot;:",
-	"--token ", "x:AA", "[REDACTED]", "password=[REDACTED]", "…[+1B]", "a b:", "api key provided: ", "hooks.slack.com/services/", "Q~"}
+	"--token ", "x:AA", "[REDACTED]", "password=[REDACTED]", "…[+1B]", "a b:", "api key provided: ", "hooks.slack.com/services/", "Q~",
+}
 
 func TestLinear(t *testing.T) {
 	if testing.Short() {
@@ -425,10 +450,10 @@ func TestLinear(t *testing.T) {
 }
 
 // check asserts what holds for every output.
-func check(t *testing.T, what, in, out string, max int) {
+func check(t *testing.T, what, in, out string, limit int) {
 	t.Helper()
-	if len(out) > max {
-		t.Fatalf("%s(%q, %d): %d bytes: %q", what, in, max, len(out), out)
+	if len(out) > limit {
+		t.Fatalf("%s(%q, %d): %d bytes: %q", what, in, limit, len(out), out)
 	}
 	if !utf8.ValidString(out) {
 		t.Fatalf("%s(%q): not UTF-8: %q", what, in, out)
@@ -476,8 +501,10 @@ func TestCombined(t *testing.T) {
 
 var canaries = func() []string {
 	var canaries []string
-	for _, k := range []string{"aws access key", "github", "github fine", "gitlab", "slack bot", "openai project", "anthropic", "google api", "npm", "huggingface",
-		"digitalocean", "sendgrid", "stripe live", "jwt", "pem"} {
+	for _, k := range []string{
+		"aws access key", "github", "github fine", "gitlab", "slack bot", "openai project", "anthropic", "google api", "npm", "huggingface",
+		"digitalocean", "sendgrid", "stripe live", "jwt", "pem",
+	} {
 		canaries = append(canaries, tokens[k])
 	}
 	return append(canaries, " password=CANARYCANARY99 ", `"password":"CANARYCANARY99"`, " Authorization: Bearer CANARYCANARY99\n", "\nCookie: sid=CANARYCANARY99\n",
@@ -511,9 +538,11 @@ func holds(t *testing.T, before, after string, which, limit int) {
 }
 
 func BenchmarkText(b *testing.B) {
-	for name, s := range map[string]string{"plain": "tool 'x' not found", "colons": "dial tcp 127.0.0.1:8080: connect: connection refused",
+	for name, s := range map[string]string{
+		"plain": "tool 'x' not found", "colons": "dial tcp 127.0.0.1:8080: connect: connection refused",
 		"name": "notifications/resources/list_changed", "uri": "resource not found: file:///home/user/notes.txt", "secret": "login failed: password=hunter2 for bob",
-		"4KiB": strings.Repeat("the quick brown fox: jumps over a_lazy dog. ", 93), "1MiB capped": strings.Repeat("the quick brown fox: jumps over a_lazy dog. ", 23831)} {
+		"4KiB": strings.Repeat("the quick brown fox: jumps over a_lazy dog. ", 93), "1MiB capped": strings.Repeat("the quick brown fox: jumps over a_lazy dog. ", 23831),
+	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(min(len(s), 8192)))

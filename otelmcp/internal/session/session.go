@@ -57,12 +57,17 @@ type Session struct {
 	wrapper atomic.Value
 }
 
-// Wrapper returns what SetWrapper was last given, or nil.
+// Wrapper returns what an adapter hands to handlers in the place of its SDK's
+// session, or nil before Wrap.
 func (s *Session) Wrapper() any { return s.wrapper.Load() }
 
-// SetWrapper keeps what an adapter hands to handlers in the place of its SDK's
-// session. It must always be given the same type.
-func (s *Session) SetWrapper(w any) { s.wrapper.Store(w) }
+// Wrap keeps w as the session's wrapper, unless another request of the session
+// was faster, and returns the one that is kept. All callers must give the same
+// type.
+func (s *Session) Wrap(w any) any {
+	s.wrapper.CompareAndSwap(nil, w)
+	return s.wrapper.Load()
+}
 
 // Peer returns what the peer said of itself, or nil before it said anything.
 func (s *Session) Peer() *Peer { return s.peer.Load() }

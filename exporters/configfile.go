@@ -22,7 +22,7 @@ import (
 )
 
 func (p *Pipeline) buildFromFile(ctx context.Context, cfg config, file string, res *resource.Resource) error {
-	content, err := os.ReadFile(file)
+	content, err := os.ReadFile(file) //nolint:gosec // the operator names the file
 	if err != nil {
 		return fmt.Errorf("%s=%q: want a readable file: %w", envConfigFile, file, err)
 	}

@@ -76,7 +76,8 @@ func (d *deliveries) to(name string, u *url.URL) *destination {
 func (d *deliveries) watch(ctx context.Context, signal string, dest *destination, export func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(dest.ctx, func() { cancel(context.Cause(dest.ctx)) })()
+	stop := context.AfterFunc(dest.ctx, func() { cancel(context.Cause(dest.ctx)) })
+	defer stop()
 	err := dest.ctx.Err()
 	if err == nil {
 		err = export(ctx)
@@ -164,7 +165,7 @@ func refused(ctx context.Context, u *url.URL) bool {
 	dialer := net.Dialer{Timeout: 250 * time.Millisecond}
 	conn, err := dialer.DialContext(ctx, "tcp", u.Host)
 	if err == nil {
-		conn.Close()
+		_ = conn.Close() // the answer was that there is one
 	}
 	return errors.Is(err, syscall.ECONNREFUSED)
 }

@@ -95,7 +95,7 @@ func TestACutExportComesBack(t *testing.T) {
 	started := make(chan struct{})
 	done := make(chan error)
 	go func() {
-		done <- d.watch(context.Background(), "traces", dest, func(ctx context.Context) error {
+		done <- d.watch(t.Context(), "traces", dest, func(ctx context.Context) error {
 			close(started)
 			<-ctx.Done()
 			return ctx.Err()
@@ -106,7 +106,7 @@ func TestACutExportComesBack(t *testing.T) {
 	if err := <-done; !errors.Is(err, errDeadline) {
 		t.Error(err)
 	}
-	err := d.watch(context.Background(), "traces", dest, func(context.Context) error { t.Error("exported"); return nil })
+	err := d.watch(t.Context(), "traces", dest, func(context.Context) error { t.Error("exported"); return nil })
 	if !errors.Is(err, errDeadline) {
 		t.Error(err)
 	}
@@ -177,6 +177,7 @@ func TestRedact(t *testing.T) {
 		`Post "https://user:pass@host:4318/v1/traces?key=abc#x": refused`: `Post "https://host:4318/v1/traces": refused`,
 		`parse "http://user:pa%zzss@host/": bad`:                          `parse "http://host/": bad`,
 		"body: bad tenant s3cr3t":                                         "body: bad tenant [redacted]",
+		`invalid baggage list-member: "eyJhbGciOiJIUzI1NiJ9.e30.c2ln"`:    `invalid baggage list-member: [redacted]`,
 		"body: hunter2 really":                                            "body: [redacted]",
 		"Authorization: Bearer abc.def":                                   "Authorization: [redacted]",
 		"got Basic dXNlcjpwYXNz here":                                     "got Basic [redacted] here",

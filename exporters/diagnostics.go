@@ -64,7 +64,7 @@ func (l *lockedWriter) Write(b []byte) (int, error) {
 func (d *diagnostics) say(format string, args ...any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.line(fmt.Sprintf(format, args...), false)
+	d.write(d.line(fmt.Sprintf(format, args...)))
 }
 
 // once writes one line, unless one that differs in digits at most was already
@@ -72,11 +72,20 @@ func (d *diagnostics) say(format string, args ...any) {
 func (d *diagnostics) once(text string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.line(text, true)
+	text = d.line(text)
+	key := digits.ReplaceAllString(text, "0")
+	if _, said := d.seen[key]; said {
+		return
+	}
+	if len(d.seen) < maxSeen {
+		d.seen[key] = struct{}{}
+	}
+	d.write(text)
 }
 
-// line does the work of both; d.mu is held.
-func (d *diagnostics) line(text string, dedupe bool) {
+// line makes one line without credentials of text, and begins a new window if
+// it is time; d.mu is held.
+func (d *diagnostics) line(text string) string {
 	text = redact(strings.Join(strings.Fields(text), " "))
 	if now := d.now(); now.Sub(d.begun) >= window {
 		if d.skipped > 0 {
@@ -85,21 +94,17 @@ func (d *diagnostics) line(text string, dedupe bool) {
 		d.begun, d.lines, d.skipped = now, 0, 0
 		clear(d.seen)
 	}
-	if dedupe {
-		key := digits.ReplaceAllString(text, "0")
-		if _, said := d.seen[key]; said {
-			return
-		}
-		if len(d.seen) < maxSeen {
-			d.seen[key] = struct{}{}
-		}
-	}
+	return text
+}
+
+// write writes a line, unless the window is full; d.mu is held.
+func (d *diagnostics) write(line string) {
 	if d.lines == maxLines {
 		d.skipped++
 		return
 	}
 	d.lines++
-	fmt.Fprintf(d.w, "otelmcp: %s\n", text)
+	fmt.Fprintf(d.w, "otelmcp: %s\n", line)
 }
 
 // Handle is the OpenTelemetry error handler. A failed delivery was already
@@ -121,7 +126,9 @@ var (
 	digits = regexp.MustCompile(`\d+`)
 	urls   = regexp.MustCompile(`[a-zA-Z][a-zA-Z0-9+.-]*://[^\s"'<>]+`)
 	// userinfo catches what is left of URLs that do not parse.
-	userinfo    = regexp.MustCompile(`(://)[^/\s"'@]*@`)
+	userinfo = regexp.MustCompile(`(://)[^/\s"'@]*@`)
+	// baggage is what a peer sent: the propagator quotes what it cannot parse.
+	baggage     = regexp.MustCompile(`(?s)(invalid (?:baggage list-member|key|value)[^"]*)".*`)
 	credentials = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[^\s"',]+`)
 	pairs       = regexp.MustCompile(`(?i)\b([\w-]*(?:authorization|api[-_]?key|token|secret|password|passwd|signature))("?\s*[=:]\s*"?)(?:(?:bearer|basic)\s+)?[^\s"',&]+`)
 )
@@ -142,6 +149,7 @@ func redact(text string) string {
 			}
 		}
 	}
+	text = baggage.ReplaceAllString(text, "$1"+redacted)
 	text = urls.ReplaceAllStringFunc(text, func(s string) string {
 		u, err := url.Parse(s)
 		if err != nil {

@@ -18,10 +18,15 @@ import (
 
 func ExampleSetup() {
 	// Set outside the program as a rule; none keeps the example quiet.
-	for _, name := range []string{"OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER"} {
-		os.Setenv(name, "none")
-		defer os.Unsetenv(name)
+	signals := []string{"OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER"}
+	for _, name := range signals {
+		_ = os.Setenv(name, "none")
 	}
+	defer func() {
+		for _, name := range signals {
+			_ = os.Unsetenv(name)
+		}
+	}()
 
 	ctx := context.Background()
 	pipeline, err := exporters.Setup(ctx)
@@ -43,7 +48,7 @@ func ExampleSetup() {
 }
 
 func ExampleSetup_wrongSetting() {
-	os.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http")
+	_ = os.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http")
 	defer os.Unsetenv("OTEL_EXPORTER_OTLP_PROTOCOL")
 
 	_, err := exporters.Setup(context.Background())

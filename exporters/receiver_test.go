@@ -132,6 +132,7 @@ func (r *receiver) serveHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
 	}
 }
 
@@ -190,10 +191,10 @@ func hanging(t *testing.T) string {
 			conns = append(conns, c)
 		}
 		for _, c := range conns {
-			c.Close()
+			_ = c.Close()
 		}
 	}()
-	t.Cleanup(func() { l.Close(); <-done })
+	t.Cleanup(func() { _ = l.Close(); <-done })
 	return "http://" + l.Addr().String()
 }
 

@@ -34,24 +34,36 @@ var settings = []setting{
 	{names: otlpNames("COMPRESSION"), accepts: "gzip or none", valid: oneOf("gzip", "none")},
 	{names: otlpNames("INSECURE"), accepts: "true or false", valid: isBool},
 	{names: otlpNames("CERTIFICATE"), accepts: "a readable PEM file of certificates", valid: isCertPool},
-	{names: append(otlpNames("TIMEOUT"), "OTEL_BSP_SCHEDULE_DELAY", "OTEL_BSP_EXPORT_TIMEOUT", "OTEL_BLRP_SCHEDULE_DELAY",
-		"OTEL_BLRP_EXPORT_TIMEOUT", "OTEL_METRIC_EXPORT_INTERVAL", "OTEL_METRIC_EXPORT_TIMEOUT"),
-		accepts: "a positive number of milliseconds", valid: isPositive},
-	{names: []string{"OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "OTEL_BLRP_MAX_QUEUE_SIZE", "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE"},
-		accepts: "a positive number", valid: isPositive},
-	{names: []string{"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT", "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
-		"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_SPAN_EVENT_COUNT_LIMIT", "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "OTEL_SPAN_LINK_COUNT_LIMIT",
-		"OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT"},
-		accepts: "a number", valid: func(v string) bool { _, err := strconv.Atoi(v); return err == nil }},
-	{names: []string{"OTEL_TRACES_SAMPLER"},
+	{
+		names: append(otlpNames("TIMEOUT"), "OTEL_BSP_SCHEDULE_DELAY", "OTEL_BSP_EXPORT_TIMEOUT", "OTEL_BLRP_SCHEDULE_DELAY",
+			"OTEL_BLRP_EXPORT_TIMEOUT", "OTEL_METRIC_EXPORT_INTERVAL", "OTEL_METRIC_EXPORT_TIMEOUT"),
+		accepts: "a positive number of milliseconds", valid: isPositive,
+	},
+	{
+		names:   []string{"OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "OTEL_BLRP_MAX_QUEUE_SIZE", "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE"},
+		accepts: "a positive number", valid: isPositive,
+	},
+	{
+		names: []string{
+			"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT", "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+			"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_SPAN_EVENT_COUNT_LIMIT", "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "OTEL_SPAN_LINK_COUNT_LIMIT",
+			"OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+		},
+		accepts: "a number", valid: func(v string) bool { _, err := strconv.Atoi(v); return err == nil },
+	},
+	{
+		names:   []string{"OTEL_TRACES_SAMPLER"},
 		accepts: "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off or parentbased_traceidratio",
 		valid: oneOf("always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
-			"parentbased_traceidratio")},
+			"parentbased_traceidratio"),
+	},
 	{names: []string{"OTEL_METRICS_EXEMPLAR_FILTER"}, accepts: "always_on, always_off or trace_based", valid: oneOf("always_on", "always_off", "trace_based")},
 	{names: []string{"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"}, accepts: "cumulative, delta or lowmemory", valid: oneOf("cumulative", "delta", "lowmemory")},
-	{names: []string{"OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"},
+	{
+		names:   []string{"OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"},
 		accepts: "explicit_bucket_histogram or base2_exponential_bucket_histogram",
-		valid:   oneOf("explicit_bucket_histogram", "base2_exponential_bucket_histogram")},
+		valid:   oneOf("explicit_bucket_histogram", "base2_exponential_bucket_histogram"),
+	},
 	{names: []string{"OTEL_SDK_DISABLED"}, accepts: "true or false", valid: isBool},
 }
 
@@ -150,6 +162,6 @@ func isHeaders(v string) bool {
 }
 
 func isCertPool(v string) bool {
-	pem, err := os.ReadFile(v)
+	pem, err := os.ReadFile(v) //nolint:gosec // the operator names the file
 	return err == nil && x509.NewCertPool().AppendCertsFromPEM(pem)
 }

@@ -18,7 +18,6 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/log"
-	"go.opentelemetry.io/otel/log/global"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
@@ -114,7 +113,7 @@ func Setup(ctx context.Context, opts ...Option) (*Pipeline, error) {
 
 	// The SDK reads this variable, and nothing else turns its own metrics on.
 	if gate := "OTEL_GO_X_OBSERVABILITY"; os.Getenv(gate) == "" {
-		os.Setenv(gate, "true")
+		_ = os.Setenv(gate, "true") // only a wrong name can fail
 	}
 
 	out := newDiagnostics(cfg.stderr)
@@ -140,7 +139,7 @@ func Setup(ctx context.Context, opts ...Option) (*Pipeline, error) {
 	otel.SetTextMapPropagator(p.propagator)
 	otel.SetTracerProvider(p.tracers)
 	otel.SetMeterProvider(p.meters)
-	global.SetLoggerProvider(p.loggers)
+	otel.SetLoggerProvider(p.loggers)
 	active = p
 	return p, nil
 }

@@ -11,6 +11,7 @@ package exporters
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,7 +23,6 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/log"
-	"go.opentelemetry.io/otel/log/global"
 	"go.uber.org/goleak"
 )
 
@@ -90,7 +90,7 @@ func emit(ctx context.Context) {
 	var r log.Record
 	r.SetEventName("test.event")
 	r.SetBody(attribute.StringValue("body"))
-	global.Logger("test").Emit(ctx, r)
+	otel.Logger("test").Emit(ctx, r)
 	span.End()
 }
 
@@ -123,7 +123,7 @@ func run(t *testing.T, limit string, env ...string) result {
 		if i := strings.LastIndex(res.stderr, "\nshutdown "); i >= 0 {
 			after = res.stderr[i+len("\nshutdown "):]
 		}
-		fmt.Sscan(after, &ms)
+		_, _ = fmt.Sscan(after, &ms) // 0 if there is no number
 		res.shutdown = time.Duration(ms) * time.Millisecond
 	}
 	if res.stdout != "" {
@@ -156,14 +156,18 @@ func TestDelivery(t *testing.T) {
 			if !r.has(r.spans, "test.span") || !r.has(r.logs, "test.event") {
 				t.Errorf("span or event is missing: %v %v", r.spans, r.logs)
 			}
-			for _, name := range []string{"test.counter", "go.memory.used", "process.cpu.time",
-				"otel.sdk.exporter.span.exported", "otel.sdk.exporter.log.exported", "otel.sdk.processor.span.processed"} {
+			for _, name := range []string{
+				"test.counter", "go.memory.used", "process.cpu.time",
+				"otel.sdk.exporter.span.exported", "otel.sdk.exporter.log.exported", "otel.sdk.processor.span.processed",
+			} {
 				if !r.has(r.metrics, name) {
 					t.Errorf("metric %s is missing: %v", name, r.metrics)
 				}
 			}
-			for k, want := range map[string]string{"service.name": "from-code", "test.attr": "x",
-				"deployment.environment.name": "test", "telemetry.sdk.language": "go"} {
+			for k, want := range map[string]string{
+				"service.name": "from-code", "test.attr": "x",
+				"deployment.environment.name": "test", "telemetry.sdk.language": "go",
+			} {
 				if got := r.resource[k]; got != want {
 					t.Errorf("resource %s = %q, want %q", k, got, want)
 				}
@@ -395,7 +399,7 @@ func TestSetupTwice(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Setup(t.Context()); err != errActive {
+		if _, err := Setup(t.Context()); !errors.Is(err, errActive) {
 			t.Errorf("second Setup: %v", err)
 		}
 		if err := p.Shutdown(t.Context()); err != nil {

@@ -179,8 +179,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // plain takes the URL that was never dialed out of an error.
 func plain(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		return fmt.Errorf("%s: %w", Name, u.Err)
 	}
 	return err

@@ -360,7 +360,9 @@ func TestAFailingWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.file.Close()
+	if err := w.file.Close(); err != nil {
+		t.Fatal(err)
+	}
 	w.file = readOnly
 	if err := w.writeLine(line(50)); err == nil {
 		t.Error("nothing was written, and no error came back")

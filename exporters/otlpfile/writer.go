@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -156,7 +155,7 @@ func (w *writer) makeRoom(n int64) error {
 	for total > w.cfg.MaxTotalSize && len(files) > 0 {
 		oldest := 0
 		for i, f := range files {
-			if strings.Compare(f.moment, files[oldest].moment) < 0 {
+			if f.moment < files[oldest].moment {
 				oldest = i
 			}
 		}

@@ -212,7 +212,7 @@ type recorder struct {
 	records []sdklog.Record
 }
 
-func (r *recorder) Enabled(context.Context, sdklog.EnabledParameters) bool { return true }
+func (*recorder) Enabled(context.Context, sdklog.EnabledParameters) bool { return true }
 
 func (r *recorder) OnEmit(_ context.Context, rec *sdklog.Record) error {
 	r.mu.Lock()
@@ -221,8 +221,8 @@ func (r *recorder) OnEmit(_ context.Context, rec *sdklog.Record) error {
 	return nil
 }
 
-func (r *recorder) Shutdown(context.Context) error   { return nil }
-func (r *recorder) ForceFlush(context.Context) error { return nil }
+func (*recorder) Shutdown(context.Context) error   { return nil }
+func (*recorder) ForceFlush(context.Context) error { return nil }
 
 // subtract takes the counts of base out of rm. The extremes of histograms
 // remain those of all time.

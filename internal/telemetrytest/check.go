@@ -17,7 +17,6 @@ import (
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/otelmcp/otelmcp-go/internal/telemetrytest/registry"
 	"github.com/otelmcp/otelmcp-go/semconv"
@@ -172,7 +171,7 @@ func (k *checker) spans() []mcpSpan {
 			continue
 		}
 		where := fmt.Sprintf("span %q", s.Name())
-		kind := trace.SpanKind.String(s.SpanKind())
+		kind := s.SpanKind().String()
 		i := slices.IndexFunc(k.c.reg.Spans, func(d *registry.Span) bool { return d.Kind == kind })
 		if i < 0 {
 			k.errorf("%s: no span of kind %s is declared", where, kind)
@@ -274,11 +273,13 @@ func shape(data metricdata.Aggregation) (instrument string, sets []attribute.Set
 
 func (k *checker) events() []sdklog.Record {
 	var out []sdklog.Record
-	for _, r := range k.c.Logs() {
+	logs := k.c.Logs()
+	for i := range logs {
+		r := &logs[i]
 		if r.InstrumentationScope().Name != k.c.scope {
 			continue
 		}
-		out = append(out, r)
+		out = append(out, *r)
 		if r.EventName() == "" {
 			k.errorf("log record %q: no EventName", r.Body().String())
 			continue
@@ -293,7 +294,7 @@ func (k *checker) events() []sdklog.Record {
 		if s := r.Severity(); s != log.SeverityUndefined && !slices.Contains(def.Severities, severityClass(s)) {
 			k.errorf("%s: severity %v, want one of %v", where, s, def.Severities)
 		}
-		attrs := EventAttributes(r)
+		attrs := EventAttributes(*r)
 		k.attributes(where, onEvent, attrs.ToSlice(), def.Attributes)
 		if v, ok := attrs.Value(semconv.EventNameKey); ok && v.AsString() != r.EventName() {
 			k.errorf("%s: event.name is %q", where, v.AsString())
@@ -304,7 +305,7 @@ func (k *checker) events() []sdklog.Record {
 
 // envelope checks what a backend needs to keep a record: some discard one with
 // an empty body or without a time.
-func (k *checker) envelope(where string, r sdklog.Record) {
+func (k *checker) envelope(where string, r *sdklog.Record) {
 	if r.Timestamp().IsZero() {
 		k.errorf("%s: no Timestamp", where)
 	}
@@ -396,11 +397,12 @@ func (k *checker) messages(events []sdklog.Record, rm metricdata.ResourceMetrics
 	keys := []attribute.Key{semconv.OTelMCPStageKey, semconv.OTelMCPOutcomeKey, semconv.OTelMCPTransportKey}
 	counted := map[attribute.Distinct]int64{}
 	sets := map[attribute.Distinct]attribute.Set{}
-	for _, r := range events {
+	for i := range events {
+		r := &events[i]
 		if r.EventName() != semconv.OTelMCPOperationEventName {
 			continue
 		}
-		attrs := EventAttributes(r)
+		attrs := EventAttributes(*r)
 		set, _ := attrs.Filter(func(kv attribute.KeyValue) bool { return slices.Contains(keys, kv.Key) })
 		counted[set.Equivalent()]++
 		sets[set.Equivalent()] = set

@@ -4,7 +4,6 @@
 package telemetrytest
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -509,7 +508,7 @@ type fakeTB struct {
 	errors   []string
 }
 
-func (f *fakeTB) Helper()           {}
+func (*fakeTB) Helper()             {}
 func (f *fakeTB) Cleanup(fn func()) { f.cleanups = append(f.cleanups, fn) }
 func (f *fakeTB) Errorf(format string, a ...any) {
 	f.errors = append(f.errors, fmt.Sprintf(format, a...))
@@ -555,7 +554,7 @@ func TestCheckAtEndWaits(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		time.Sleep(50 * time.Millisecond)
-		h.Record(context.Background(), 1, metric.WithAttributes(op.duration...))
+		h.Record(t.Context(), 1, metric.WithAttributes(op.duration...))
 	})
 	tb.end()
 	wg.Wait()

@@ -32,9 +32,10 @@ func (c *Capture) SpanNamed(name string) sdktrace.ReadOnlySpan {
 // EventsNamed returns the log records whose EventName is name.
 func (c *Capture) EventsNamed(name string) []sdklog.Record {
 	var found []sdklog.Record
-	for _, r := range c.Logs() {
-		if r.EventName() == name {
-			found = append(found, r)
+	logs := c.Logs()
+	for i := range logs {
+		if logs[i].EventName() == name {
+			found = append(found, logs[i])
 		}
 	}
 	return found

@@ -147,8 +147,10 @@ func (r *resolver) names(what, id, brief, stability string, ours bool) {
 }
 
 func (r *resolver) attributeDefs(src source, ours bool) {
-	for _, f := range src.files {
-		for _, d := range f.Attributes {
+	for i := range src.files {
+		f := &src.files[i]
+		for j := range f.Attributes {
+			d := &f.Attributes[j]
 			r.names("attribute", d.Key, d.Brief, d.Stability, ours)
 			if r.attributes[d.Key] != nil {
 				r.errorf("attribute %s: defined twice", d.Key)
@@ -161,7 +163,7 @@ func (r *resolver) attributeDefs(src source, ours bool) {
 	}
 }
 
-func (r *resolver) attribute(d attributeDef, ours bool) *Attribute {
+func (r *resolver) attribute(d *attributeDef, ours bool) *Attribute {
 	ann := d.Annotations.OTelMCP
 	a := &Attribute{
 		Key: d.Key, Type: d.Type.name, Brief: text(d.Brief), Note: text(d.Note), Stability: d.Stability, Ours: ours,
@@ -217,8 +219,8 @@ func (r *resolver) members(a *Attribute, defs []memberDef) {
 }
 
 func (r *resolver) groupDefs(src source) {
-	for _, f := range src.files {
-		for _, g := range f.AttributeGroups {
+	for i := range src.files {
+		for _, g := range src.files[i].AttributeGroups {
 			if _, ok := r.groups[g.ID]; ok || g.ID == "" {
 				r.errorf("attribute group %q: defined twice or without an id", g.ID)
 			}
@@ -229,20 +231,21 @@ func (r *resolver) groupDefs(src source) {
 		}
 	}
 	// Also what no signal refers to must resolve.
-	for _, f := range src.files {
-		for _, g := range f.AttributeGroups {
+	for i := range src.files {
+		for _, g := range src.files[i].AttributeGroups {
 			r.refs("attribute group "+g.ID, nil, g.Attributes)
 		}
 	}
 }
 
 func (r *resolver) signals(src source, ours bool) {
-	for _, f := range src.files {
+	for i := range src.files {
+		f := &src.files[i]
 		for _, d := range f.Spans {
 			r.span(d, ours)
 		}
-		for _, d := range f.Metrics {
-			r.metric(d, ours)
+		for j := range f.Metrics {
+			r.metric(&f.Metrics[j], ours)
 		}
 		for _, d := range f.Events {
 			r.event(d, ours)
@@ -291,8 +294,8 @@ func (r *resolver) span(d spanDef, ours bool) {
 }
 
 func (r *resolver) refinements(src source) {
-	for _, f := range src.files {
-		for _, d := range f.SpanRefinements {
+	for i := range src.files {
+		for _, d := range src.files[i].SpanRefinements {
 			where := "span refinement " + d.ID
 			if !strings.HasPrefix(d.ID, "otelmcp.") {
 				r.errorf("%s: our names are under otelmcp. only", where)
@@ -311,7 +314,7 @@ func (r *resolver) refinements(src source) {
 	}
 }
 
-func (r *resolver) metric(d metricDef, ours bool) {
+func (r *resolver) metric(d *metricDef, ours bool) {
 	where := "metric " + d.Name
 	r.names("metric", d.Name, d.Brief, d.Stability, ours)
 	if r.metrics[d.Name] != nil {

@@ -66,7 +66,7 @@ func (f *file) declare(goName, of string) string {
 	return goName
 }
 
-func (f *file) printf(format string, args ...any) { fmt.Fprintf(f, format, args...) }
+func (f *file) printf(layout string, args ...any) { fmt.Fprintf(f, layout, args...) }
 
 func (f *file) comment(indent, s string) {
 	for line := range strings.SplitSeq(wrap(s, 78-len(indent)), "\n") {

@@ -1,0 +1,141 @@
+# Everything a contributor or CI runs. Needs Go, make, git and a POSIX shell; the linter is built from
+# internal/tools, pinned there. `make help` lists the targets.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# Each module must build on its own, whatever workspace lies around it. No VCS stamp: a checkout owned by
+# another user, as CI often has it, would make the build fail.
+export GOWORK := off
+export GOFLAGS := $(strip $(shell go env GOFLAGS) -buildvcs=false)
+
+TOOLS   := internal/tools
+LINTER  := $(CURDIR)/.bin/golangci-lint
+MODULES := $(filter-out ./$(TOOLS),$(patsubst %/go.mod,%,$(sort $(shell \
+	find . \( -name '.?*' -o -name testdata -o -name node_modules \) -prune -o -name go.mod -print))))
+
+# Flags for `make unit` and `make bench`, and arguments for `make demo` (as in `make demo ARGS=--serve`).
+TESTFLAGS  ?= -shuffle=on -timeout=10m
+BENCHFLAGS ?= -run='^$$' -bench=. -benchmem
+ARGS       ?=
+
+# What `make test` runs, in this order; each is a target of its own.
+CHECKS := imports vet build unit budgets lint generate-check tidy-check
+
+# The race detector needs cgo, a C compiler with its headers, and a platform that has it: try.
+has_race = go build -race runtime/cgo >/dev/null 2>&1
+
+# $(call each,command): the command in every module, the first failure ends it.
+define each
+@for m in $(MODULES); do \
+	echo "  $$m: $(1)"; \
+	(cd "$$m" && $(1)) || { echo "failed in module $$m: $(1)" >&2; exit 1; }; \
+done
+endef
+
+.PHONY: help
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: ## Run the quickstart: a server, a client and a receiver in one process (ARGS=--serve keeps it up).
+	@cd examples/quickstart && go run . $(ARGS)
+
+.PHONY: test
+test: ## Run every check, as CI does.
+	@begin=$$(date +%s); n=0; \
+	echo "checking modules: $(MODULES)"; \
+	for check in $(CHECKS); do \
+		n=$$((n + 1)); start=$$(date +%s); \
+		echo "==> $$check"; \
+		$(MAKE) --no-print-directory "$$check" || { echo "FAIL: $$check. Run it alone with: make $$check" >&2; exit 1; }; \
+		echo "    $$check passed in $$(($$(date +%s) - start)) s"; \
+	done; \
+	race=on; $(has_race) || race="OFF, no working C compiler"; \
+	echo "PASS: $$n checks, $(words $(MODULES)) modules, $$(($$(date +%s) - begin)) s, race detector $$race"
+
+.PHONY: imports
+imports: ## Check who may import whom, through every dependency.
+	@go test -count=1 ./internal/repocheck
+
+.PHONY: vet
+vet: ## Run go vet on every module.
+	$(call each,go vet ./...)
+
+.PHONY: build
+build: ## Compile every module.
+	$(call each,go build -o /dev/null ./...)
+
+.PHONY: unit
+unit: ## Run the tests of every module, with the race detector where there is one.
+	@race=-race; $(has_race) || { race=; \
+		echo "  race detector: OFF. It needs cgo and a C compiler, and none works here; data races go unseen."; }; \
+	for m in $(MODULES); do \
+		echo "  $$m: go test $$race $(TESTFLAGS) ./..."; \
+		(cd "$$m" && go test $$race $(TESTFLAGS) ./...) || { echo "failed in module $$m: go test" >&2; exit 1; }; \
+	done
+
+# The race detector changes what is allocated, so these run without it.
+.PHONY: budgets
+budgets: ## Check that the instrumentation allocates no more than its budgets.
+	@out=$$(go test -count=1 -run=Budget -v ./otelmcp) || { echo "$$out"; exit 1; }; echo "$$out" | grep -v '^=== '
+
+.PHONY: tools
+tools: ## Build the pinned linter into .bin.
+	@mkdir -p .bin
+	@[ -x "$(LINTER)" ] || echo "  building the linter from $(TOOLS); the first time takes minutes"
+	@cd $(TOOLS) && go build -o "$(CURDIR)/.bin/" tool
+
+.PHONY: lint
+lint: tools ## Run golangci-lint on every module.
+	$(call each,'$(LINTER)' run ./...)
+
+.PHONY: fmt
+fmt: tools ## Format every module.
+	$(call each,'$(LINTER)' fmt ./...)
+
+.PHONY: generate
+generate: ## Write every generated file anew.
+	$(call each,go generate ./...)
+
+# Compares the tree before and after, not with HEAD, so that it works with uncommitted and untracked files.
+# The two snapshots live in a throwaway repository; the real one is not touched.
+.PHONY: generate-check
+generate-check: ## Check that the generated files are current.
+	@set -e; store=$$(mktemp -d); trap 'rm -rf "$$store"' EXIT; trap 'exit 1' INT TERM; \
+	unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_COMMON_DIR || :; \
+	git init -q --bare "$$store"; \
+	g() { git --git-dir="$$store" --work-tree=. -c core.safecrlf=false "$$@"; }; \
+	g add -A; before=$$(g write-tree); \
+	$(MAKE) --no-print-directory generate; \
+	g add -A; after=$$(g write-tree); \
+	if [ "$$before" != "$$after" ]; then \
+		g --no-pager diff --stat "$$before" "$$after"; \
+		echo "generated files were not current; they are now: look at them and commit them" >&2; exit 1; \
+	fi
+
+# go mod tidy wants the modules of its dependencies' tests too. Where those cannot be had the check says so
+# and passes: vet and build already fail on a go.mod that lacks something.
+.PHONY: tidy-check
+tidy-check: ## Check that every go.mod and go.sum is tidy.
+	@set -e; err=$$(mktemp); trap 'rm -f "$$err"' EXIT; trap 'exit 1' INT TERM; \
+	for m in $(MODULES); do \
+		echo "  $$m: go mod tidy -diff"; \
+		if diff=$$(cd "$$m" && go mod tidy -diff 2>"$$err"); then continue; fi; \
+		if [ -n "$$diff" ]; then \
+			printf '%s\n' "$$diff"; echo "not tidy: run go mod tidy in $$m" >&2; exit 1; \
+		fi; \
+		if grep -Eq 'dial tcp|no such host|lookup disabled|i/o timeout|connection refused|unreachable' "$$err"; then \
+			echo "  $$m: NOT checked, modules could not be downloaded: $$(tail -n 1 "$$err")"; \
+		else \
+			cat "$$err" >&2; echo "go mod tidy failed in $$m" >&2; exit 1; \
+		fi; \
+	done
+
+.PHONY: bench
+bench: ## Run the benchmarks.
+	@go test $(BENCHFLAGS) ./otelmcp/...
+
+.PHONY: clean
+clean: ## Remove what make builds.
+	rm -rf .bin coverage

@@ -100,11 +100,14 @@ func (i *Instrumentation) describeArguments(ctx context.Context, m *message, r *
 	if len(args) == 0 {
 		return
 	}
-	present := 0
-	if tool != nil {
+	switch {
+	case tool != nil:
+		var present int
 		m.ArgumentNames, present = tool.Value.arguments.present(args)
+		m.Undeclared = len(args) - present
+	case !i.registeredTool(ctx, r.Params.Name): // a task tool's schema is not known before it is listed
+		m.Undeclared = len(args)
 	}
-	m.Undeclared = len(args) - present
 	if i.cfg.content&Arguments != 0 && m.Recording() {
 		v, cut := i.capture(args)
 		m.Content = append(m.Content, attribute.KeyValue{Key: semconv.GenAIToolCallArgumentsKey, Value: v})

@@ -255,7 +255,7 @@ func TestMemoryBudget(t *testing.T) {
 // a hand-instrumented server's would, because alone, in a loop, they would find
 // everything in the processor's caches.
 func BenchmarkRatios(b *testing.B) {
-	const rounds, calls = 61, 200
+	const rounds, calls = 25, 2000
 	ctx := context.Background() //nolint:usetesting // as in handle
 	for _, c := range pipelines {
 		b.Run(c.name, func(b *testing.B) {

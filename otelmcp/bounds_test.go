@@ -66,7 +66,7 @@ func newBoundedPipeline(t *testing.T) *boundedPipeline {
 }
 
 // points collects the metrics: how many series each has, and how much the
-// counters add up to.
+// counters add up to, by their name and the reason if they have one.
 func (b *boundedPipeline) points(t *testing.T) (series map[string]int, sums map[string]int64) {
 	t.Helper()
 	var rm metricdata.ResourceMetrics
@@ -80,7 +80,8 @@ func (b *boundedPipeline) points(t *testing.T) (series map[string]int, sums map[
 			case metricdata.Sum[int64]:
 				series[m.Name] = len(d.DataPoints)
 				for _, p := range d.DataPoints {
-					sums[m.Name] += p.Value
+					reason, _ := p.Attributes.Value(semconv.OTelMCPRefusedReasonKey)
+					sums[m.Name+reason.AsString()] += p.Value
 				}
 			case metricdata.Histogram[float64]:
 				series[m.Name] = len(d.DataPoints)
@@ -236,7 +237,7 @@ func TestBoundedByRegisteredNames(t *testing.T) {
 	}
 	after := heapInUse()
 	series, sums := p.points(t)
-	t.Logf("%d names: heap %d KiB before and %d KiB after, series %v, refused %v", total, before>>10, after>>10, series, sums[semconv.OTelMCPTelemetryRefusedName])
+	t.Logf("%d names: heap %d KiB before and %d KiB after, series %v, sums %v", total, before>>10, after>>10, series, sums)
 	if after > before+4<<20 {
 		t.Errorf("the heap grew from %d to %d bytes", before, after)
 	}
@@ -246,8 +247,12 @@ func TestBoundedByRegisteredNames(t *testing.T) {
 	if n := len(p.names.names); n > table+2 {
 		t.Errorf("%d span names", n)
 	}
-	if want := int64(total - table); sums[semconv.OTelMCPTelemetryRefusedName] != want {
-		t.Errorf("%d refusals are counted, want %d", sums[semconv.OTelMCPTelemetryRefusedName], want)
+	refused := func(reason string) int64 { return sums[semconv.OTelMCPTelemetryRefusedName+reason] }
+	if got, want := refused(semconv.OTelMCPRefusedReasonNameTable), int64(total-table); got != want {
+		t.Errorf("%d refused names are counted, want %d", got, want)
+	}
+	if got, want := refused(semconv.OTelMCPRefusedReasonDefinitionTable), int64(max(0, total-10_000)); got != want {
+		t.Errorf("%d refused definitions are counted, want %d", got, want)
 	}
 	if n := p.names.names["tools/call _OTHER"]; n != total-table {
 		t.Errorf("%d spans are named tools/call _OTHER, want %d", n, total-table)

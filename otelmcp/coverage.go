@@ -64,7 +64,6 @@ type coverage struct {
 	mu         sync.Mutex
 	transports []string
 	lostSeams  []string
-	custom     bool
 }
 
 // transportBit gives each transport a bit of coverage.seen.
@@ -82,7 +81,31 @@ func transportBit(transport string) uint32 {
 	return 16
 }
 
-const customSessionBit = 1 << 31
+// Facts that open a gap, each with a bit of coverage.seen above those of the
+// transports.
+const (
+	customSession = 1 << (iota + 8)
+	sessionTool
+	taskMade
+)
+
+// gapByFact is what is not seen where such a thing is in use.
+var gapByFact = map[uint32]string{
+	customSession: "requests that the server sends through a session type of the program's own are not seen",
+	sessionTool:   "changes of the tools of a single session are not seen",
+	taskMade: "how a task ends is seen only when a client asks for its result: " +
+		"what its tool did after the call was answered is not",
+}
+
+// gapBySeam is what is not seen after the program replaced a seam.
+var gapBySeam = map[string]string{
+	"tracer": "the server's tracer was replaced after it was instrumented, so that no message is recorded: " +
+		"remove server.WithTracer, or call otelmcp.Instrument after it",
+	"propagator": "a propagator of the server was replaced after it was instrumented, so that parents of spans are lost: " +
+		"remove server.WithPropagator and server.WithMetaPropagator, or call otelmcp.Instrument after them",
+	"hooks": "the server's hooks were replaced after it was instrumented, so that targets, codes and outcomes are lost: " +
+		"call otelmcp.Instrument after server.WithHooks, or add hooks to srv.GetHooks()",
+}
 
 func (c *coverage) sawTransport(i *Instrumentation, transport string) {
 	bit := transportBit(transport)
@@ -110,15 +133,14 @@ func (c *coverage) seamLost(i *Instrumentation, seam string) {
 	i.reportCoverage()
 }
 
-// customSession says that a session could not be wrapped.
-func (c *coverage) customSession(i *Instrumentation) {
-	if c.seen.Load()&customSessionBit != 0 || c.seen.Or(customSessionBit)&customSessionBit != 0 {
-		return
+func (c *coverage) sawCustomSession(i *Instrumentation) { c.sawFact(i, customSession) }
+func (c *coverage) sawSessionTool(i *Instrumentation)   { c.sawFact(i, sessionTool) }
+func (c *coverage) sawTask(i *Instrumentation)          { c.sawFact(i, taskMade) }
+
+func (c *coverage) sawFact(i *Instrumentation, bit uint32) {
+	if c.seen.Load()&bit == 0 && c.seen.Or(bit)&bit == 0 {
+		i.reportCoverage()
 	}
-	c.mu.Lock()
-	c.custom = true
-	c.mu.Unlock()
-	i.reportCoverage()
 }
 
 // Coverage says what is seen and what is not, as of now.
@@ -133,8 +155,7 @@ func (i *Instrumentation) Coverage() Coverage {
 		}
 	}
 	for _, s := range c.lostSeams {
-		out.Gaps = append(out.Gaps, "the server's "+s+" was replaced after it was instrumented: "+
-			"remove server.WithTracer, WithPropagator and WithMetaPropagator, or call otelmcp.Instrument after them")
+		out.Gaps = append(out.Gaps, gapBySeam[s])
 	}
 	if len(c.transports) == 0 {
 		out.Gaps = append(out.Gaps, gapBeforeTraffic)
@@ -142,8 +163,11 @@ func (i *Instrumentation) Coverage() Coverage {
 	for _, t := range c.transports {
 		out.Gaps = append(out.Gaps, gapByTransport[t])
 	}
-	if c.custom {
-		out.Gaps = append(out.Gaps, "requests that the server sends through a session type of the program's own are not seen")
+	seen := c.seen.Load()
+	for _, fact := range []uint32{customSession, sessionTool, taskMade} {
+		if seen&fact != 0 {
+			out.Gaps = append(out.Gaps, gapByFact[fact])
+		}
 	}
 	return out
 }

@@ -11,6 +11,7 @@ import (
 	"context"
 	"encoding/json"
 	"reflect"
+	"sync"
 	"unsafe"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -23,18 +24,15 @@ import (
 // tool is a tool's definition and what calls need of it.
 type tool struct {
 	mcp.Tool
-	arguments *arguments
+	arguments *arguments // set when the table takes the tool
 }
 
-func newTool(t *mcp.Tool) tool {
-	return tool{Tool: *t, arguments: newArguments(t)}
-}
-
-func newToolTable(quiet bool) *definition.Table[tool] {
+func newToolTable(report definition.Report) *definition.Table[tool] {
 	return &definition.Table[tool]{
-		Kind:  semconv.OTelMCPDefinitionKindTool,
-		Quiet: quiet,
-		Same:  func(a, b *tool) bool { return sameTool(&a.Tool, &b.Tool) },
+		Kind:    semconv.OTelMCPDefinitionKindTool,
+		Report:  report,
+		Prepare: func(t *tool) { t.arguments = newArguments(&t.Tool) },
+		Same:    func(a, b *tool) bool { return sameTool(&a.Tool, &b.Tool) },
 		Canonical: func(t *tool) ([]byte, error) {
 			raw, err := json.Marshal(t.Tool)
 			if err != nil {
@@ -74,7 +72,9 @@ func sameTool(a, b *mcp.Tool) bool {
 
 func sameSchema(a, b *mcp.ToolArgumentsSchema) bool {
 	return a.Type == b.Type && sameMap(a.Defs, b.Defs) && sameMap(a.Properties, b.Properties) &&
-		sameSlice(a.Required, b.Required)
+		sameSlice(a.Required, b.Required) &&
+		(a.AdditionalProperties == nil && b.AdditionalProperties == nil ||
+			reflect.DeepEqual(a.AdditionalProperties, b.AdditionalProperties))
 }
 
 func sameSlice[T any](a, b []T) bool {
@@ -96,20 +96,20 @@ func (i *Instrumentation) replaceTools(ctx context.Context, srv *server.MCPServe
 	all := srv.ListTools()
 	tools := make(map[string]tool, len(all))
 	for name, t := range all {
-		tools[name] = newTool(&t.Tool)
+		tools[name] = tool{Tool: t.Tool}
 	}
 	i.tools.Replace(ctx, tools)
 }
 
 // watchTools compares the tools that a client was just given with those that
 // are remembered. Copying the server's registry is only worth it where the two
-// differ: a filter or a session's own tools make them differ too.
+// differ.
 func (i *Instrumentation) watchTools(ctx context.Context, listed []mcp.Tool) {
 	srv := server.ServerFromContext(ctx)
 	if srv == nil {
 		return
 	}
-	differ := len(listed) != i.tools.Len()+i.taskTools.Len()
+	same := true
 	for k := range listed {
 		t := &listed[k]
 		known := i.tools.Get(t.Name)
@@ -117,11 +117,11 @@ func (i *Instrumentation) watchTools(ctx context.Context, listed []mcp.Tool) {
 			known = i.taskTools.Get(t.Name)
 		}
 		if known == nil || !sameTool(&known.Value.Tool, t) {
-			differ = true
+			same = false
 			break
 		}
 	}
-	if !differ {
+	if same && (len(listed) == i.tools.Len()+i.taskTools.Len() || i.listedTools.expected(len(listed), i.tools.State())) {
 		return
 	}
 	i.replaceTools(ctx, srv)
@@ -131,11 +131,28 @@ func (i *Instrumentation) watchTools(ctx context.Context, listed []mcp.Tool) {
 		// shows nowhere else.
 		t := &listed[k]
 		if _, ok := own[t.Name]; !ok && i.tools.Get(t.Name) == nil {
-			v := newTool(t)
-			i.taskTools.See(ctx, t.Name, &v)
+			i.taskTools.See(ctx, t.Name, &tool{Tool: *t})
 		}
 	}
+	if same {
+		i.listedTools.expect(len(listed), i.tools.State())
+	}
 }
+
+// listLengths remembers how many definitions lists showed that were shorter
+// than what the server offers, and found no change: a filter hides some, or a
+// page ends. It holds as long as the definitions stay the same.
+type listLengths struct {
+	m sync.Map // length → the table's state
+}
+
+func (l *listLengths) expected(length int, state any) bool {
+	was, ok := l.m.Load(length)
+	return ok && was == state
+}
+
+// expect bounds itself: no list is longer than the table.
+func (l *listLengths) expect(length int, state any) { l.m.Store(length, state) }
 
 func sessionTools(ctx context.Context) map[string]server.ServerTool {
 	if s, ok := server.ClientSessionFromContext(ctx).(server.SessionWithTools); ok {
@@ -146,10 +163,11 @@ func sessionTools(ctx context.Context) map[string]server.ServerTool {
 
 // lookupTool returns the definition of the tool that a call by name would
 // reach, and notices when it changed. It returns nil for a name that is no
-// tool's, and for a session's own tool, which is nobody else's business.
+// tool's, or whose definition is not to be had.
 func (i *Instrumentation) lookupTool(ctx context.Context, name string) *definition.Definition[tool] {
-	if _, ok := sessionTools(ctx)[name]; ok {
-		return nil
+	if own, ok := sessionTools(ctx)[name]; ok {
+		i.coverage.sawSessionTool(i)
+		return i.sessionTools.See(ctx, name, &tool{Tool: own.Tool})
 	}
 	srv := server.ServerFromContext(ctx)
 	if srv == nil {
@@ -162,8 +180,7 @@ func (i *Instrumentation) lookupTool(ctx context.Context, name string) *definiti
 	if known := i.tools.Get(name); known != nil && sameTool(&known.Value.Tool, &t.Tool) {
 		return known
 	}
-	v := newTool(&t.Tool)
-	return i.tools.See(ctx, name, &v)
+	return i.tools.See(ctx, name, &tool{Tool: t.Tool})
 }
 
 // sawTaskTool remembers the name of a task tool that was called. Its

@@ -292,7 +292,8 @@ func TestSeenInPart(t *testing.T) {
 }
 
 // TestSessionTools are the session's own business: they are no change of the
-// server's, and have no digest.
+// server's. Their calls are described by their own definition, and that their
+// changes are not watched is said.
 func TestSessionTools(t *testing.T) {
 	s, capture := instrumented(t)
 	p := connect(t, s.MCPServer, streamable, legacy)
@@ -307,9 +308,9 @@ func TestSessionTools(t *testing.T) {
 	p.tool(t.Context(), "mine", `{"a":"x"}`)
 	p.tool(t.Context(), "echo", `{"a":"x"}`)
 	p.call(t.Context(), "tools/list", "")
-	for _, name := range []string{"mine", "echo"} {
-		if d, ok := attr(capture.SpanNamed("tools/call "+name), "otelmcp.tool.digest"); ok {
-			t.Errorf("the session's own %s has the digest %s", name, d)
+	for name, tool := range map[string]mcp.Tool{"mine": someTool("mine", "x"), "echo": someTool("echo", "not the server's")} {
+		if d, _ := attr(capture.SpanNamed("tools/call "+name), "otelmcp.tool.digest"); d != toolDigest(t, tool) {
+			t.Errorf("the session's own %s has the digest %s, want %s", name, d, toolDigest(t, tool))
 		}
 	}
 	if err := s.DeleteSessionTools(p.session, "mine", "echo"); err != nil {

@@ -57,7 +57,8 @@ func (m *message) Value(key any) any {
 	return m.Context.Value(key)
 }
 
-// messageOf returns the innermost message of i that ctx is handled in, or nil.
+// messageOf returns the message that ctx is handled in. It returns nil where
+// the innermost one is another server's: what is told there is not ours.
 func (i *Instrumentation) messageOf(ctx context.Context) *message {
 	m, _ := ctx.Value(messageKey{}).(*message)
 	if m == nil || m.i != i {
@@ -90,7 +91,7 @@ func (i *Instrumentation) extract(ctx context.Context, c propagation.TextMapCarr
 
 func (i *Instrumentation) tryExtract(ctx context.Context, c propagation.TextMapCarrier) (out context.Context) {
 	defer i.rec.Guard()
-	return i.prop.Extract(ctx, c)
+	return i.cfg.propagators.Extract(ctx, c)
 }
 
 // metaPropagator reads the trace context of a request from params._meta.
@@ -98,7 +99,7 @@ type metaPropagator struct{ i *Instrumentation }
 
 func (p metaPropagator) ExtractMeta(ctx context.Context, meta *mcp.Meta) context.Context {
 	carries := meta != nil && len(meta.AdditionalFields) > 0
-	if !p.i.rec.Observed(ctx) {
+	if !p.i.rec.Observed() {
 		// All that is left to do when nobody listens: the handler's own requests
 		// must still carry the caller's trace context.
 		if carries {
@@ -126,7 +127,7 @@ type headerPropagator struct{ i *Instrumentation }
 func (p headerPropagator) Extract(ctx context.Context, headers http.Header) context.Context {
 	m, ok := ctx.(*message)
 	if !ok {
-		if !p.i.rec.Observed(ctx) {
+		if !p.i.rec.Observed() {
 			if len(headers) == 0 || p.i.spanContext(ctx).IsValid() {
 				return ctx
 			}
@@ -179,7 +180,7 @@ func (t dispatchTracer) Start(ctx context.Context, name string, kind tracing.Spa
 	}
 	m, ok := ctx.(*message)
 	if !ok {
-		if !t.i.rec.Observed(ctx) {
+		if !t.i.rec.Observed() {
 			return ctx, toolSpan{}
 		}
 		m = t.i.newMessage(ctx) // other propagators took the place of ours
@@ -229,7 +230,7 @@ func (i *Instrumentation) begin(m *message, method string) (ctx context.Context)
 			ctx = srv.WithContext(m, wrapped)
 		}
 	}
-	if h := server.InProcessSamplingHandlerFromContext(m.Context); h != nil {
+	if h := server.InProcessSamplingHandlerFromContext(m.Context); h != nil && !isOurs(h) {
 		ctx = server.WithInProcessSamplingHandler(ctx, samplingHandler{h, i})
 	}
 	return ctx
@@ -241,8 +242,8 @@ func (i *Instrumentation) describePeer(m *message, s server.ClientSession) (know
 	if info := server.RequestProtocolInfoFromContext(m.Context); info != nil {
 		m.setProtocolVersion(info.ProtocolVersion)
 		if info.Modern && info.ClientInfo != nil {
-			m.ClientName = scrub.Name(info.ClientInfo.Name, operation.MaxName)
-			m.ClientVersion = scrub.Name(info.ClientInfo.Version, operation.MaxName)
+			p := session.NewPeer(i.rec, info.ClientInfo.Name, info.ClientInfo.Version, "")
+			m.ClientName, m.ClientVersion = p.Name, p.Version
 		}
 	}
 	if s == nil {
@@ -252,7 +253,7 @@ func (i *Instrumentation) describePeer(m *message, s server.ClientSession) (know
 	known = i.sessions.Get(id)
 	if known == nil {
 		m.Transport, m.Network = i.transportOf(s)
-		m.SessionID = scrub.Name(id, operation.MaxName)
+		m.SessionID = i.sessionID(id)
 		if v, ok := s.(server.SessionWithProtocolVersion); ok && m.ProtocolVersion == "" {
 			m.setProtocolVersion(v.ProtocolVersion())
 		}

@@ -38,7 +38,7 @@ func (i *Instrumentation) onBeforeAny(ctx context.Context, id any, _ mcp.MCPMeth
 	defer i.rec.Guard()
 	m := i.messageOf(ctx)
 	if m == nil || !m.Begun() {
-		if i.rec.Observed(ctx) && server.ServerFromContext(ctx) == i.srv.Value() {
+		if i.rec.Observed() && server.ServerFromContext(ctx) == i.srv.Value() {
 			i.coverage.seamLost(i, "tracer")
 		}
 		return
@@ -121,6 +121,7 @@ func (i *Instrumentation) onSuccess(ctx context.Context, id any, _ mcp.MCPMethod
 	case *mcp.CreateTaskResult:
 		m.Tool.Known = i.names.admit(i, m.Tool.Text)
 		i.sawTaskTool(ctx, m.Tool.Text)
+		i.coverage.sawTask(i)
 		i.tasks.add(i, a.Task.TaskId, m)
 	case *mcp.TaskResultResult:
 		if a.IsError {
@@ -137,7 +138,7 @@ func (i *Instrumentation) onSuccess(ctx context.Context, id any, _ mcp.MCPMethod
 			m.Outcome = semconv.OTelMCPOutcomeInputRequired
 		}
 	case *mcp.CompleteResult:
-		m.Prompt.Known = i.knownPrompt(m.Prompt.Text)
+		m.Prompt.Known = i.knownPrompt(ctx, m.Prompt.Text)
 	case *mcp.InitializeResult:
 		i.settleInitialize(ctx, m, request, a)
 	case *mcp.ListToolsResult:
@@ -147,7 +148,7 @@ func (i *Instrumentation) onSuccess(ctx context.Context, id any, _ mcp.MCPMethod
 	case *mcp.ListResourcesResult:
 		i.watchResources(ctx)
 	}
-	if m.panicked.Load() { // and the program's recovery answered for it
+	if _, task := answer.(*mcp.CreateTaskResult); !task && m.panicked.Load() { // the program's recovery answered for it
 		m.Outcome = semconv.OTelMCPOutcomePanic
 	}
 }
@@ -189,7 +190,7 @@ func (i *Instrumentation) settleInitialize(ctx context.Context, m *message, requ
 	if !ok {
 		return
 	}
-	p := session.NewPeer(r.Params.ClientInfo.Name, r.Params.ClientInfo.Version, a.ProtocolVersion)
+	p := session.NewPeer(i.rec, r.Params.ClientInfo.Name, r.Params.ClientInfo.Version, a.ProtocolVersion)
 	m.ClientName, m.ClientVersion, m.ProtocolVersion = p.Name, p.Version, p.ProtocolVersion
 	if s := server.ClientSessionFromContext(ctx); s != nil {
 		if known := i.sessions.Get(s.SessionID()); known != nil {
@@ -239,6 +240,8 @@ func (i *Instrumentation) onError(ctx context.Context, id any, _ mcp.MCPMethod, 
 // as for one that does not exist; only the registry tells them apart.
 func (i *Instrumentation) settleTarget(ctx context.Context, m *message, request any, err error) {
 	switch {
+	case m.handlerRan.Load(): // whatever the handler's error wraps, the name was found
+		m.settleRan()
 	case errors.Is(err, server.ErrToolNotFound):
 		m.Stage = semconv.OTelMCPStageDispatch
 		if i.registeredTool(ctx, m.Tool.Text) {
@@ -249,33 +252,31 @@ func (i *Instrumentation) settleTarget(ctx context.Context, m *message, request 
 		}
 	case errors.Is(err, server.ErrPromptNotFound):
 		m.Stage = semconv.OTelMCPStageDispatch
-		if i.registeredPrompt(m.Prompt.Text) {
+		if i.registeredPrompt(ctx, m.Prompt.Text) {
 			m.Prompt.Known = i.names.admit(i, m.Prompt.Text)
 			m.Outcome = semconv.OTelMCPOutcomeDenied
 		}
 	case errors.Is(err, server.ErrResourceNotFound):
 		m.Stage = semconv.OTelMCPStageDispatch
 	default:
-		// It was found, or the request failed before it was looked for; then
-		// only a name that is registered may count as known.
+		// The request failed before its target was looked for, or by the answer's
+		// shape; only a name that is registered may count as known.
 		if _, call := request.(*mcp.CallToolRequest); call {
-			m.Tool.Known = (m.handlerRan.Load() || i.registeredTool(ctx, m.Tool.Text)) && i.names.admit(i, m.Tool.Text)
-			if !m.handlerRan.Load() {
-				m.Stage = semconv.OTelMCPStageDispatch
-			}
+			m.Tool.Known = i.registeredTool(ctx, m.Tool.Text) && i.names.admit(i, m.Tool.Text)
+			m.Stage = semconv.OTelMCPStageDispatch
 		}
 		if m.Prompt.Text != "" {
-			m.Prompt.Known = i.knownPrompt(m.Prompt.Text)
+			m.Prompt.Known = i.knownPrompt(ctx, m.Prompt.Text)
 		}
 	}
 }
 
-// The middlewares run innermost, around the handlers themselves. They alone see
-// that a handler was reached, and a panic that the program's recovery, further
-// out, turns into an answer.
+// The middlewares run inside of those that the program installed before, next to
+// the handlers. They alone see that a handler was reached, and a panic that
+// recovery further out turns into an answer.
 
 func (i *Instrumentation) toolMiddleware(next server.ToolHandlerFunc) server.ToolHandlerFunc {
-	if !i.rec.Observed(context.Background()) {
+	if !i.rec.Observed() {
 		return next
 	}
 	return func(ctx context.Context, request mcp.CallToolRequest) (*mcp.CallToolResult, error) {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
-	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/definition"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
@@ -23,24 +22,25 @@ import (
 // concurrent use. There is nothing to shut down: it starts no goroutine, and
 // what it emitted is flushed by the providers that it emitted to.
 type Instrumentation struct {
-	srv  weak.Pointer[server.MCPServer]
-	cfg  *config
-	prop propagation.TextMapPropagator
-	rec  *operation.Recorder
+	srv weak.Pointer[server.MCPServer]
+	cfg *config
+	rec *operation.Recorder
 	// hooks are the server's as they were when ours were appended.
 	hooks *server.Hooks
 
-	sessions  *session.Table
-	tasks     taskTable
-	names     nameTable // of everything that was used and is registered
-	taskNames nameTable // of task tools that were called
-	wraps     sync.Map  // reflect.Type of a session → wrapFunc
-	tools     *definition.Table[tool]
-	taskTools *definition.Table[tool]
-	prompts   *definition.Table[mcp.Prompt]
-	resources *definition.Table[mcp.Resource]
-	baseline  sync.Once
-	coverage  coverage
+	sessions     *session.Table
+	tasks        taskTable
+	names        nameTable // of everything that was used and is registered
+	taskNames    nameTable // of task tools that were called
+	wraps        sync.Map  // reflect.Type of a session → wrapFunc
+	tools        *definition.Table[tool]
+	taskTools    *definition.Table[tool]
+	sessionTools *definition.Table[tool]
+	listedTools  listLengths
+	prompts      *definition.Table[mcp.Prompt]
+	resources    *definition.Table[mcp.Resource]
+	baseline     sync.Once
+	coverage     coverage
 }
 
 // instrumented finds a server's Instrumentation without keeping either alive.
@@ -51,14 +51,18 @@ var instrumented struct {
 
 // Instrument installs the instrumentation on srv. Call it after srv was built
 // and before it serves: mcp-go reads what it installs without a lock. Tools,
-// prompts, resources, middleware and hooks may be added before or after.
+// prompts, resources, middleware and hooks may be added before or after, but
+// recovery belongs before: one that is added later keeps a tool's panic from us,
+// which is then recorded as an error like any other.
 //
 // It takes the server's tracer and propagators (mcp-go has one of each, so a
 // tracer set with server.WithTracer no longer runs) and appends to its hooks,
 // after those of the program. Where the server can send requests to its client,
 // handlers find a wrapper as their session (server.ClientSessionFromContext): it
 // has the session's id and all of its methods, and is the same for the session's
-// whole life, but is not the value that register hooks are given.
+// whole life, but is not the value that register hooks are given. A sampling
+// handler put into the context with server.WithInProcessSamplingHandler is
+// wrapped likewise.
 //
 // A second call for the same server returns the first one's result and ignores
 // its options.
@@ -102,15 +106,15 @@ func newInstrumentation(srv *server.MCPServer, cfg *config) *Instrumentation {
 		Scrub:          cfg.scrub,
 	})
 	i := &Instrumentation{
-		srv:       weak.Make(srv),
-		cfg:       cfg,
-		prop:      cfg.propagators,
-		rec:       rec,
-		sessions:  session.NewTable(rec),
-		tools:     newToolTable(false).Attach(rec),
-		taskTools: newToolTable(true).Attach(rec),
-		prompts:   newPromptTable().Attach(rec),
-		resources: newResourceTable().Attach(rec),
+		srv:          weak.Make(srv),
+		cfg:          cfg,
+		rec:          rec,
+		sessions:     session.NewTable(rec),
+		tools:        newToolTable(definition.All).Attach(rec),
+		taskTools:    newToolTable(definition.Changes).Attach(rec),
+		sessionTools: newToolTable(definition.None).Attach(rec),
+		prompts:      newPromptTable().Attach(rec),
+		resources:    newResourceTable().Attach(rec),
 	}
 	return i
 }

@@ -65,20 +65,20 @@ func (t *nameTable) admit(i *Instrumentation, name string) bool {
 // session in ctx, hidden from it or not. mcp-go has no way to ask for task
 // tools; one that was listed or called before is remembered.
 func (i *Instrumentation) registeredTool(ctx context.Context, name string) bool {
-	srv := i.srv.Value()
-	if srv != nil && srv.GetTool(name) != nil {
+	if srv := server.ServerFromContext(ctx); srv != nil && srv.GetTool(name) != nil {
 		return true
 	}
-	if s, ok := server.ClientSessionFromContext(ctx).(server.SessionWithTools); ok {
-		if _, ok := s.GetSessionTools()[name]; ok {
-			return true
-		}
+	if _, own := sessionTools(ctx)[name]; own {
+		return true
 	}
 	return i.taskTools.Get(name) != nil || i.taskNames.has(name)
 }
 
-func (i *Instrumentation) registeredPrompt(name string) bool {
-	srv := i.srv.Value()
+func (i *Instrumentation) registeredPrompt(ctx context.Context, name string) bool {
+	if i.prompts.Get(name) != nil {
+		return true
+	}
+	srv := server.ServerFromContext(ctx)
 	if srv == nil {
 		return false
 	}
@@ -87,6 +87,6 @@ func (i *Instrumentation) registeredPrompt(name string) bool {
 }
 
 // knownPrompt is for requests that name a prompt without being its call.
-func (i *Instrumentation) knownPrompt(name string) bool {
-	return name != "" && i.registeredPrompt(name) && i.names.admit(i, name)
+func (i *Instrumentation) knownPrompt(ctx context.Context, name string) bool {
+	return name != "" && i.registeredPrompt(ctx, name) && i.names.admit(i, name)
 }

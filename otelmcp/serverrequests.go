@@ -117,7 +117,7 @@ func (i *Instrumentation) newWrapper(s server.ClientSession) server.ClientSessio
 		}
 	case wrapNone:
 		if _, ok := s.(server.SessionWithSampling); ok {
-			i.coverage.customSession(i)
+			i.coverage.sawCustomSession(i)
 		}
 	case wrapSSE: // sends no requests
 	}
@@ -137,6 +137,11 @@ func isWrapped(s server.ClientSession) bool {
 type samplingHandler struct {
 	server.SamplingHandler
 	i *Instrumentation
+}
+
+func isOurs(h server.SamplingHandler) bool {
+	_, ours := h.(samplingHandler)
+	return ours
 }
 
 func (h samplingHandler) CreateMessage(ctx context.Context, r mcp.CreateMessageRequest) (*mcp.CreateMessageResult, error) {
@@ -250,7 +255,7 @@ func (i *Instrumentation) inject(o *operation.Operation, meta *mcp.Meta) (out *m
 	out = meta
 	defer i.rec.Guard()
 	carrier := propagation.MapCarrier{}
-	i.prop.Inject(o, carrier)
+	i.cfg.propagators.Inject(o, carrier)
 	if len(carrier) == 0 {
 		return meta
 	}

@@ -52,7 +52,7 @@ func (i *Instrumentation) onRegisterSession(ctx context.Context, s server.Client
 }
 
 func (i *Instrumentation) newSession(s server.ClientSession) *session.Session {
-	entry := &session.Session{ID: scrub.Name(s.SessionID(), operation.MaxName)}
+	entry := &session.Session{ID: i.sessionID(s.SessionID())}
 	entry.Transport, entry.Network = i.transportOf(s)
 	switch entry.Transport {
 	case semconv.OTelMCPTransportStdio:
@@ -61,12 +61,18 @@ func (i *Instrumentation) newSession(s server.ClientSession) *session.Session {
 		entry.ID = "stdio-" + rand.Text()
 	case semconv.OTelMCPTransportStreamableHTTP:
 		// Registered after initialize, so that the client is known already.
-		entry.SetPeer(peerOf(s))
+		entry.SetPeer(i.peerOf(s))
 	}
 	return entry
 }
 
-func peerOf(s server.ClientSession) *session.Peer {
+// sessionID is a session's id as it may be recorded: over HTTP a client can
+// choose it.
+func (i *Instrumentation) sessionID(id string) string {
+	return i.rec.Clean(semconv.MCPSessionIDKey, scrub.Name(id, operation.MaxName))
+}
+
+func (i *Instrumentation) peerOf(s server.ClientSession) *session.Peer {
 	var name, version, protocol string
 	if c, ok := s.(server.SessionWithClientInfo); ok {
 		info := c.GetClientInfo()
@@ -75,7 +81,7 @@ func peerOf(s server.ClientSession) *session.Peer {
 	if v, ok := s.(server.SessionWithProtocolVersion); ok && mcp.IsValidProtocolVersion(v.ProtocolVersion()) {
 		protocol = v.ProtocolVersion()
 	}
-	return session.NewPeer(name, version, protocol)
+	return session.NewPeer(i.rec, name, version, protocol)
 }
 
 // owns reports whether s is a session of this server: hooks can be shared by

@@ -23,11 +23,12 @@ const (
 	MCPProtocolVersionKey = attribute.Key("mcp.protocol.version")
 
 	// MCPSessionIDKey (string): Identifies the session, when there is one.
-	// Not set from protocol version 2026-07-28 on, which has no sessions.
+	// Over HTTP not set from protocol version 2026-07-28 on, which has no sessions
+	// there; a stdio or in-process connection counts as one.
 	MCPSessionIDKey = attribute.Key("mcp.session.id")
 
-	// MCPResourceURIKey (string): The URI of the resource, without its userinfo and
-	// query.
+	// MCPResourceURIKey (string): The URI of the resource; its userinfo, query and
+	// fragment are redacted.
 	MCPResourceURIKey = attribute.Key("mcp.resource.uri")
 
 	// JSONRPCRequestIDKey (string): The `id` of the JSON-RPC request, as a string.

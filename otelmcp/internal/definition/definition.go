@@ -28,8 +28,7 @@ import (
 // refused.
 const Max = 10000
 
-// Definition is one thing that a server offers, as it was last seen. Make it
-// with New.
+// Definition is one thing that a server offers, as it was last seen.
 type Definition[T any] struct {
 	Value  T
 	digest func() string
@@ -39,21 +38,41 @@ type Definition[T any] struct {
 // or "" when it has none. It is computed once, when first asked for.
 func (d *Definition[T]) Digest() string { return d.digest() }
 
+// Report says which changes a Table tells of.
+type Report uint8
+
+const (
+	// All is for what can be seen at any time, all at once.
+	All Report = iota
+	// Changes is for what is seen one at a time, so that a first sight does not
+	// mean that it is new.
+	Changes
+	// None is for what changes from one client to the next.
+	None
+)
+
 // Table remembers the definitions of one kind and reports what became of them.
 // Reading is lock-free. It is safe for concurrent use.
 type Table[T any] struct {
-	Kind string // an otelmcp.definition.kind value
+	Kind   string // an otelmcp.definition.kind value
+	Report Report
 	// Same reports, cheaply, that a and b cannot differ in their digest.
 	Same func(a, b *T) bool
 	// Canonical returns the JSON whose RFC 8785 form is digested.
 	Canonical func(*T) ([]byte, error)
-	// Quiet tables hold what can be seen only one at a time, so that a first
-	// sight does not mean that it is new.
-	Quiet bool
+	// Prepare, if set, completes a value that is about to be remembered.
+	Prepare func(*T)
 
 	rec *operation.Recorder
 	m   atomic.Pointer[map[string]*Definition[T]]
 	mu  sync.Mutex // serializes replacement of m
+}
+
+// change is a difference that was found, to be reported without the lock: the
+// operator's processors may call back.
+type change[T any] struct {
+	name    string
+	was, is *Definition[T]
 }
 
 // Attach sets where the table reports. It is called once, before use.
@@ -69,43 +88,66 @@ func (t *Table[T]) load() map[string]*Definition[T] {
 	return nil
 }
 
+// State identifies what the table holds now: as long as it returns the same
+// value, nothing has changed.
+func (t *Table[T]) State() any { return t.m.Load() }
+
 // Get returns the definition that was last seen under name, or nil.
 func (t *Table[T]) Get(name string) *Definition[T] { return t.load()[name] }
 
 // Len is how many definitions the table holds.
 func (t *Table[T]) Len() int { return len(t.load()) }
 
-// Replace makes the table hold exactly all, and reports each difference. The
-// first call only remembers: what a server offers when it starts to serve is
-// no change.
+// Replace makes the table hold all, and reports each difference. The first call
+// only remembers: what a server offers when it starts to serve is no change.
 func (t *Table[T]) Replace(ctx context.Context, all map[string]T) {
+	changes, refused := t.replace(all)
+	for range refused {
+		t.rec.Refuse(semconv.OTelMCPRefusedReasonDefinitionTable)
+	}
+	t.tell(ctx, changes)
+}
+
+func (t *Table[T]) replace(all map[string]T) (changes []change[T], refused int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	first := t.m.Load() == nil
 	old := t.load()
-	next := make(map[string]*Definition[T], len(all))
-	for name, v := range all {
-		if len(next) >= Max {
-			t.rec.Refuse(semconv.OTelMCPRefusedReasonDefinitionTable)
-			continue
-		}
-		was := old[name]
-		if was != nil && t.Same(&was.Value, &v) {
+	next := make(map[string]*Definition[T], min(len(all), Max))
+	differ := first
+	// Those that are known come first, so that a full table stays as it is.
+	for name, was := range old {
+		v, still := all[name]
+		switch {
+		case !still:
+			changes = append(changes, change[T]{name, was, nil})
+		case t.Same(&was.Value, &v):
 			next[name] = was
 			continue
+		default:
+			next[name] = t.define(v)
+			changes = append(changes, change[T]{name, was, next[name]})
 		}
-		d := t.define(v)
-		next[name] = d
+		differ = true
+	}
+	for name, v := range all {
+		if _, known := next[name]; known {
+			continue
+		}
+		if len(next) >= Max {
+			refused++
+			continue
+		}
+		next[name] = t.define(v)
+		differ = true
 		if !first {
-			t.report(ctx, name, was, d)
+			changes = append(changes, change[T]{name, nil, next[name]})
 		}
 	}
-	for name, was := range old {
-		if _, still := next[name]; !still {
-			t.report(ctx, name, was, nil)
-		}
+	if differ {
+		t.m.Store(&next)
 	}
-	t.m.Store(&next)
+	return changes, refused
 }
 
 // See makes the table hold v under name, reports a change, and returns the
@@ -114,45 +156,70 @@ func (t *Table[T]) See(ctx context.Context, name string, v *T) *Definition[T] {
 	if was := t.Get(name); was != nil && t.Same(&was.Value, v) {
 		return was
 	}
+	is, changes := t.see(name, v)
+	if is == nil {
+		t.rec.Refuse(semconv.OTelMCPRefusedReasonDefinitionTable)
+	}
+	t.tell(ctx, changes)
+	return is
+}
+
+func (t *Table[T]) see(name string, v *T) (*Definition[T], []change[T]) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	was := t.Get(name)
 	if was != nil && t.Same(&was.Value, v) {
-		return was
+		return was, nil // somebody else was faster
 	}
 	if was == nil && t.Len() >= Max {
-		t.rec.Refuse(semconv.OTelMCPRefusedReasonDefinitionTable)
-		return nil
+		return nil, nil
 	}
-	d := t.define(*v)
-	if was != nil || !t.Quiet {
-		t.report(ctx, name, was, d)
-	}
+	is := t.define(*v)
 	next := maps.Clone(t.load())
 	if next == nil {
 		next = make(map[string]*Definition[T], 1)
 	}
-	next[name] = d
+	next[name] = is
 	t.m.Store(&next)
-	return d
+	if was == nil && t.Report != All {
+		return is, nil
+	}
+	return is, []change[T]{{name, was, is}}
 }
 
 // Gone makes the table forget name and reports that it disappeared.
 func (t *Table[T]) Gone(ctx context.Context, name string) {
+	if was := t.forget(name); was != nil {
+		t.tell(ctx, []change[T]{{name, was, nil}})
+	}
+}
+
+func (t *Table[T]) forget(name string) *Definition[T] {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	was := t.Get(name)
-	if was == nil {
+	if was != nil {
+		next := maps.Clone(t.load())
+		delete(next, name)
+		t.m.Store(&next)
+	}
+	return was
+}
+
+func (t *Table[T]) tell(ctx context.Context, changes []change[T]) {
+	if t.Report == None {
 		return
 	}
-	t.report(ctx, name, was, nil)
-	next := maps.Clone(t.load())
-	delete(next, name)
-	t.m.Store(&next)
+	for _, c := range changes {
+		t.report(ctx, c.name, c.was, c.is)
+	}
 }
 
 func (t *Table[T]) define(v T) *Definition[T] {
 	d := &Definition[T]{Value: v}
+	if t.Prepare != nil {
+		t.Prepare(&d.Value)
+	}
 	d.digest = sync.OnceValue(func() string { return t.digest(&d.Value) })
 	return d
 }
@@ -179,6 +246,7 @@ func (t *Table[T]) report(ctx context.Context, name string, was, is *Definition[
 	} else {
 		name = scrub.Name(name, operation.MaxName)
 	}
+	name = t.rec.Clean(semconv.OTelMCPDefinitionNameKey, name)
 	attrs := []attribute.KeyValue{
 		semconv.OTelMCPDefinitionKindKey.String(t.Kind),
 		semconv.OTelMCPDefinitionNameKey.String(name),

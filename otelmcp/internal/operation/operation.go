@@ -86,11 +86,10 @@ type Operation struct {
 	Content        []attribute.KeyValue
 	ContentTrimmed int // bytes that the caps took from Content
 
-	// The end. Outcome and ErrorType override what follows from Code.
-	Outcome   string
-	ErrorType string
-	Code      int // the JSON-RPC error code of the answer
-	Message   string
+	// The end. Outcome overrides what follows from Code.
+	Outcome string
+	Code    int // the JSON-RPC error code of the answer
+	Message string
 
 	// NewRoot operations start a trace of their own.
 	NewRoot bool
@@ -380,18 +379,30 @@ func (o *Operation) emitSpan(s *series, attrs []attribute.KeyValue, errorType, m
 }
 
 func (o *Operation) emitMetrics(ctx context.Context, s *series, elapsed float64) {
-	defer o.rec.Guard()
-	r := o.rec
-	r.messages.Add(ctx, 1, s.messages...)
 	if o.active {
-		r.operationsActive.Add(ctx, -1, o.method.active...)
+		o.countInactive(ctx)
 	}
-	if o.Silent || o.Method.Text == "" {
-		return
+	o.countMessage(ctx, s)
+	if !o.Silent && o.Method.Text != "" {
+		o.recordDuration(ctx, s, elapsed)
 	}
-	h := r.serverDuration
+}
+
+func (o *Operation) countInactive(ctx context.Context) {
+	defer o.rec.Guard()
+	o.rec.operationsActive.Add(ctx, -1, o.method.active...)
+}
+
+func (o *Operation) countMessage(ctx context.Context, s *series) {
+	defer o.rec.Guard()
+	o.rec.messages.Add(ctx, 1, s.messages...)
+}
+
+func (o *Operation) recordDuration(ctx context.Context, s *series, elapsed float64) {
+	defer o.rec.Guard()
+	h := o.rec.serverDuration
 	if o.Role == RoleClient {
-		h = r.clientDuration
+		h = o.rec.clientDuration
 	}
 	h.Record(ctx, elapsed, s.duration...)
 }

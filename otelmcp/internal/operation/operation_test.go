@@ -54,41 +54,39 @@ func TestOutcomes(t *testing.T) {
 		client = operation.RoleClient
 	)
 	for _, c := range []struct {
-		name      string
-		role      operation.Role
-		code      int
-		outcome   string // as the adapter set it
-		errorType string // as the adapter set it
+		name    string
+		role    operation.Role
+		code    int
+		outcome string // as the adapter set it
 
 		wantOutcome, wantErrorType string
 		wantSeverity               log.Severity
 	}{
-		{"ok", server, 0, "", "", "ok", "", log.SeverityInfo},
-		{"ok as client", client, 0, "", "", "ok", "", log.SeverityInfo},
-		{"parse error is the caller's", server, -32700, "", "", "rejected", "", log.SeverityWarn},
-		{"invalid request is the caller's", server, -32600, "", "", "rejected", "", log.SeverityWarn},
-		{"method not found is the caller's", server, -32601, "", "", "rejected", "", log.SeverityWarn},
-		{"invalid params is the caller's", server, -32602, "", "", "rejected", "", log.SeverityWarn},
-		{"resource not found is the caller's", server, -32002, "", "", "rejected", "", log.SeverityWarn},
-		{"internal error is ours", server, -32603, "", "", "error", "-32603", log.SeverityError},
-		{"a code of the program's", server, -32042, "", "", "error", "-32042", log.SeverityError},
-		{"for a client every code is an error", client, -32602, "", "", "error", "-32602", log.SeverityError},
-		{"an error without a code", client, 0, "error", "", "error", "_OTHER", log.SeverityError},
-		{"an error type without a code", client, 0, "", "connection_refused", "error", "connection_refused", log.SeverityError},
-		{"tool error", server, 0, "tool_error", "", "tool_error", "tool_error", log.SeverityWarn},
-		{"panic", server, 0, "panic", "", "panic", "panic", log.SeverityError},
-		{"recovered panic", server, -32603, "panic", "", "panic", "panic", log.SeverityError},
-		{"timeout", server, -32603, "timeout", "", "timeout", "timeout", log.SeverityError},
-		{"cancelled", server, -32603, "cancelled", "", "cancelled", "-32603", log.SeverityInfo},
-		{"cancelled as client", client, 0, "cancelled", "", "cancelled", "cancelled", log.SeverityInfo},
-		{"denied", server, -32602, "denied", "", "denied", "", log.SeverityWarn},
-		{"input required", server, 0, "input_required", "", "input_required", "", log.SeverityInfo},
+		{"ok", server, 0, "", "ok", "", log.SeverityInfo},
+		{"ok as client", client, 0, "", "ok", "", log.SeverityInfo},
+		{"parse error is the caller's", server, -32700, "", "rejected", "", log.SeverityWarn},
+		{"invalid request is the caller's", server, -32600, "", "rejected", "", log.SeverityWarn},
+		{"method not found is the caller's", server, -32601, "", "rejected", "", log.SeverityWarn},
+		{"invalid params is the caller's", server, -32602, "", "rejected", "", log.SeverityWarn},
+		{"resource not found is the caller's", server, -32002, "", "rejected", "", log.SeverityWarn},
+		{"internal error is ours", server, -32603, "", "error", "-32603", log.SeverityError},
+		{"a code of the program's", server, -32042, "", "error", "-32042", log.SeverityError},
+		{"for a client every code is an error", client, -32602, "", "error", "-32602", log.SeverityError},
+		{"an error without a code", client, 0, "error", "error", "_OTHER", log.SeverityError},
+		{"tool error", server, 0, "tool_error", "tool_error", "tool_error", log.SeverityWarn},
+		{"panic", server, 0, "panic", "panic", "panic", log.SeverityError},
+		{"recovered panic", server, -32603, "panic", "panic", "panic", log.SeverityError},
+		{"timeout", server, -32603, "timeout", "timeout", "timeout", log.SeverityError},
+		{"cancelled", server, -32603, "cancelled", "cancelled", "-32603", log.SeverityInfo},
+		{"cancelled as client", client, 0, "cancelled", "cancelled", "cancelled", log.SeverityInfo},
+		{"denied", server, -32602, "denied", "denied", "", log.SeverityWarn},
+		{"input required", server, 0, "input_required", "input_required", "", log.SeverityInfo},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			capture := telemetrytest.New(t)
 			o := begin(t.Context(), newRecorder(capture), c.role, "tools/call")
 			o.Tool = operation.Name{Text: "add", Known: true}
-			o.Code, o.Outcome, o.ErrorType = c.code, c.outcome, c.errorType
+			o.Code, o.Outcome = c.code, c.outcome
 			o.Message = "because"
 			o.Finish()
 			o.Finish() // only the first call counts

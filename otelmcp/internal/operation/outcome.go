@@ -56,7 +56,7 @@ func (o *Operation) resolve() result {
 	}
 	if r.outcome == "" {
 		switch {
-		case o.Code == 0 && o.ErrorType == "":
+		case o.Code == 0:
 			r.outcome = semconv.OTelMCPOutcomeOK
 		case o.Role == RoleServer && CallersFault(o.Code):
 			r.outcome = semconv.OTelMCPOutcomeRejected
@@ -65,8 +65,6 @@ func (o *Operation) resolve() result {
 		}
 	}
 	switch {
-	case o.ErrorType != "":
-		r.errorType = o.ErrorType
 	case r.outcome == semconv.OTelMCPOutcomeToolError:
 		r.errorType = semconv.ErrorTypeToolError
 	case r.outcome == semconv.OTelMCPOutcomePanic:

@@ -56,9 +56,9 @@ type Recorder struct {
 	sessionsActive        metric.Int64UpDownCounter
 	refused               metric.Int64Counter
 
-	methods map[string]*method
-	series  seriesCache
-	tracing bool // false when the tracer provider is known to be a no-op
+	methods  map[string]*method
+	series   seriesCache
+	observed bool // false when all three providers are no-ops
 }
 
 // New returns a Recorder. An instrument that cannot be created is reported to
@@ -93,10 +93,18 @@ func New(c Config) *Recorder {
 		otel.Handle(err)
 	}
 	r.methods = newMethods(c.Attributes)
-	_, noop := c.TracerProvider.(tracenoop.TracerProvider)
-	r.tracing = !noop
+	_, noTraces := c.TracerProvider.(tracenoop.TracerProvider)
+	_, noMetrics := c.MeterProvider.(metricnoop.MeterProvider)
+	_, noLogs := c.LoggerProvider.(lognoop.LoggerProvider)
+	r.observed = !noTraces || !noMetrics || !noLogs
 	return r
 }
+
+// Observed reports whether anybody can listen to what operations emit. Without
+// that an adapter need not make operations. It is decided once, from the
+// providers: what a provider does with a record can depend on its severity and
+// its context, which are not known before its end.
+func (r *Recorder) Observed() bool { return r.observed }
 
 // orNoop returns what get returns, or noop when it panics or returns nil.
 func orNoop[T comparable](get func() T, noop T) (v T) {
@@ -117,17 +125,6 @@ func create[T comparable](m metric.Meter, f func(metric.Meter) (T, error), noop 
 		}
 		return v
 	}, noop)
-}
-
-// Observed reports whether anybody listens to what operations emit. Without a
-// listener an adapter need not make operations.
-func (r *Recorder) Observed(ctx context.Context) (on bool) {
-	if r.tracing {
-		return true
-	}
-	on = true
-	defer r.Guard()
-	return r.messages.Enabled(ctx) || r.enabled(ctx, log.SeverityInfo)
 }
 
 // Refuse counts something that a bounded table did not take. reason is one of

@@ -38,10 +38,10 @@ type Peer struct {
 }
 
 // NewPeer scrubs what a peer said of itself.
-func NewPeer(name, version, protocolVersion string) *Peer {
+func NewPeer(rec *operation.Recorder, name, version, protocolVersion string) *Peer {
 	return &Peer{
-		Name:            scrub.Name(name, operation.MaxName),
-		Version:         scrub.Name(version, operation.MaxName),
+		Name:            rec.Clean(semconv.OTelMCPClientNameKey, scrub.Name(name, operation.MaxName)),
+		Version:         rec.Clean(semconv.OTelMCPClientVersionKey, scrub.Name(version, operation.MaxName)),
 		ProtocolVersion: protocolVersion,
 	}
 }

@@ -133,8 +133,13 @@ tidy-check: ## Check that every go.mod and go.sum is tidy.
 	done
 
 .PHONY: bench
-bench: ## Run the benchmarks.
+bench: ## Run the benchmarks, and show which locks 64 callers wait for.
 	@go test $(BENCHFLAGS) ./otelmcp/...
+	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	go test -run='^$$' -bench='HandleMessage/sampled$$' -benchtime=50000x -cpu=64 \
+		-o "$$dir/otelmcp.test" -mutexprofile="$$dir/mutex" -mutexprofilefraction=1 ./otelmcp >/dev/null; \
+	echo "locks that 64 callers waited for:"; \
+	go tool pprof -top "$$dir/otelmcp.test" "$$dir/mutex" 2>/dev/null | tail -n +4 | head -n 12
 
 .PHONY: clean
 clean: ## Remove what make builds.

@@ -276,38 +276,22 @@ func (i *Instrumentation) settleTarget(ctx context.Context, m *message, request 
 // recovery further out turns into an answer.
 
 func (i *Instrumentation) toolMiddleware(next server.ToolHandlerFunc) server.ToolHandlerFunc {
-	if !i.rec.Observed() {
-		return next
-	}
-	return func(ctx context.Context, request mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-		m := i.messageOf(ctx)
-		if m == nil {
-			return next(ctx, request)
-		}
-		returned := false
-		defer m.watchHandler(&returned)
-		result, err := next(ctx, request)
-		returned = true
-		return result, err
-	}
+	return watched(i, next)
 }
 
 func (i *Instrumentation) promptMiddleware(next server.PromptHandlerFunc) server.PromptHandlerFunc {
-	return func(ctx context.Context, request mcp.GetPromptRequest) (*mcp.GetPromptResult, error) {
-		m := i.messageOf(ctx)
-		if m == nil {
-			return next(ctx, request)
-		}
-		returned := false
-		defer m.watchHandler(&returned)
-		result, err := next(ctx, request)
-		returned = true
-		return result, err
-	}
+	return watched(i, next)
 }
 
 func (i *Instrumentation) resourceMiddleware(next server.ResourceHandlerFunc) server.ResourceHandlerFunc {
-	return func(ctx context.Context, request mcp.ReadResourceRequest) ([]mcp.ResourceContents, error) {
+	return watched(i, next)
+}
+
+func watched[F ~func(context.Context, Request) (Result, error), Request, Result any](i *Instrumentation, next F) F {
+	if !i.rec.Observed() {
+		return next
+	}
+	return func(ctx context.Context, request Request) (Result, error) {
 		m := i.messageOf(ctx)
 		if m == nil {
 			return next(ctx, request)

@@ -38,6 +38,8 @@ const (
 	envMetrics    = "OTEL_METRICS_EXPORTER"
 	envLogs       = "OTEL_LOGS_EXPORTER"
 
+	envObservability = "OTEL_GO_X_OBSERVABILITY"
+
 	console = "console"
 	otlp    = "otlp"
 )
@@ -92,6 +94,10 @@ func (p *Pipeline) buildTracers(ctx context.Context, cfg config, res *resource.R
 	var exp sdktrace.SpanExporter
 	var err error
 	name := selected(envTraces)
+	if name == otlp {
+		restore := plainByDefault("traces")
+		defer restore()
+	}
 	if name == console {
 		p.moved(envTraces + "=" + console)
 		exp, err = stdouttrace.New(stdouttrace.WithWriter(cfg.stderr))
@@ -112,6 +118,10 @@ func (p *Pipeline) buildTracers(ctx context.Context, cfg config, res *resource.R
 
 func (p *Pipeline) buildMeters(ctx context.Context, cfg config, res *resource.Resource) error {
 	name := selected(envMetrics)
+	if name == otlp {
+		restore := plainByDefault("metrics")
+		defer restore()
+	}
 	reader, err := p.metricReader(ctx, cfg, name)
 	if err != nil {
 		return unusable(envMetrics, name, ", prometheus", err)
@@ -157,6 +167,10 @@ func (p *Pipeline) buildLoggers(ctx context.Context, cfg config, res *resource.R
 	var exp sdklog.Exporter
 	var err error
 	name := selected(envLogs)
+	if name == otlp {
+		restore := plainByDefault("logs")
+		defer restore()
+	}
 	if name == console {
 		p.moved(envLogs + "=" + console)
 		exp, err = stdoutlog.New(stdoutlog.WithWriter(cfg.stderr))
@@ -193,7 +207,8 @@ func (p *Pipeline) moved(what string) {
 	p.out.say("%s: written to stderr, because stdout belongs to the protocol", what)
 }
 
-// destination tells where a signal goes.
+// destination tells where a signal goes. It is called while plainByDefault
+// holds, and so sees what the exporter sees.
 func (p *Pipeline) destination(signal, exporter string) *destination {
 	if exporter != otlp {
 		return p.deliveries.to(exporter, nil)

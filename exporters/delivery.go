@@ -42,6 +42,7 @@ type deliveries struct {
 	dests   map[string]*destination
 	closing bool
 	lost    error // the first loss since close
+	silent  bool  // the pipeline never came up
 
 	probes sync.WaitGroup
 }
@@ -98,6 +99,9 @@ func (d *deliveries) watch(ctx context.Context, signal string, dest *destination
 func (d *deliveries) report(signal string, dest *destination, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.silent {
+		return
+	}
 	if err == nil {
 		dest.alive = true
 		if dest.failing[signal] {
@@ -147,6 +151,15 @@ func (d *deliveries) cut(cause error) {
 	for _, dest := range d.dests {
 		dest.cut(cause)
 	}
+}
+
+// abandon gives up every export of a pipeline that never came up, and says
+// nothing of it.
+func (d *deliveries) abandon(cause error) {
+	d.mu.Lock()
+	d.silent = true
+	d.mu.Unlock()
+	d.cut(cause)
 }
 
 // loss returns what was lost first since close.

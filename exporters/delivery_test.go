@@ -112,6 +112,23 @@ func TestACutExportComesBack(t *testing.T) {
 	}
 }
 
+// TestAnAbandonedPipelineIsSilent: what ends with a failed Setup is not worth a
+// word besides its error.
+func TestAnAbandonedPipelineIsSilent(t *testing.T) {
+	var said bytes.Buffer
+	d := newDeliveries(newDiagnostics(&said))
+	dest := d.to("somewhere", nil)
+	cause := errors.New("no setup")
+	d.abandon(cause)
+	err := d.watch(t.Context(), "traces", dest, func(context.Context) error { t.Error("exported"); return nil })
+	if !errors.Is(err, cause) {
+		t.Error(err)
+	}
+	if said.Len() > 0 {
+		t.Errorf("said %q", said.String())
+	}
+}
+
 func TestDiagnosticsDoNotRepeatThemselves(t *testing.T) {
 	var said bytes.Buffer
 	d := newDiagnostics(&said)

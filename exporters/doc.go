@@ -27,13 +27,17 @@
 // delivered is said once when it begins and once when it is over; how much was
 // lost is counted in the SDK's otel.sdk.* metrics, which are turned on.
 //
-// Setup uses no network, and Shutdown is bounded by its context (5 seconds if
+// Setup connects to nothing, and Shutdown is bounded by its context (5 seconds if
 // it has no deadline), so that a collector that is missing, slow or hanging
 // changes neither the start nor the end of the program. Where nothing listens at
-// all, Shutdown finds out at once instead of waiting.
+// all, Shutdown finds out at once instead of waiting. One exporter does use the
+// network in Setup: OTEL_METRICS_EXPORTER=prometheus listens, on localhost:9464
+// or where OTEL_EXPORTER_PROMETHEUS_HOST and _PORT say, before Setup returns,
+// and an address that is taken is an error.
 //
-// A wrong setting is an error, and then nothing was registered: there is no
-// half set-up. So is a second Setup before the Shutdown of the first.
+// A wrong setting is an error, and then nothing was registered and the environment
+// is as it was: there is no half set-up. So is a second Setup before the Shutdown
+// of the first.
 //
 // # Variables
 //
@@ -49,15 +53,20 @@
 //	OTEL_TRACES_EXPORTER           otlp                   otlp, otlp_file, console, none, a registered name
 //	OTEL_METRICS_EXPORTER          otlp                   the same, and prometheus
 //	OTEL_LOGS_EXPORTER             otlp                   as for traces
-//	OTEL_EXPORTER_OTLP_PROTOCOL    http/protobuf          http/protobuf, grpc
-//	OTEL_EXPORTER_OTLP_ENDPOINT    https://localhost:4318 a URL with its scheme: http, https or unix; the
-//	                               (grpc: 4317)           SDK's default is TLS, so name http:// for a plain
-//	                                                      collector on this machine
+//	OTEL_EXPORTER_OTLP_PROTOCOL    http/protobuf          http/protobuf, grpc; exactly so
+//	OTEL_EXPORTER_OTLP_ENDPOINT    http://localhost:4318  a URL with its scheme: http, https or unix
+//	                               (grpc: 4317)
 //	OTEL_EXPORTER_OTLP_HEADERS                            key=value,key=value
 //	OTEL_EXPORTER_OTLP_TIMEOUT     10000                  milliseconds
 //	OTEL_TRACES_SAMPLER            parentbased_always_on  always_on, always_off, traceidratio and parentbased_*
 //	OTEL_METRIC_EXPORT_INTERVAL    60000                  milliseconds
 //	OTEL_GO_X_OBSERVABILITY        true                   false turns the otel.sdk.* metrics off
+//
+// The default endpoint is the OpenTelemetry specification's, a plain collector on
+// this machine. The SDK's own is https://, and it stays https:// as soon as one
+// of the INSECURE, CERTIFICATE, CLIENT_CERTIFICATE and CLIENT_KEY variables that
+// hold for the signal is set, unless INSECURE is true. To get there, Setup sets
+// the signal's INSECURE variable while it builds the exporter, and takes it back.
 //
 // Each OTEL_EXPORTER_OTLP_* variable exists per signal too, as
 // OTEL_EXPORTER_OTLP_TRACES_*, _METRICS_* and _LOGS_*. The propagators are always
@@ -66,7 +75,8 @@
 //
 // # Limits
 //
-// With a configuration file the exporters are made inside otelconf: a failing
+// With a configuration file the exporters are made inside otelconf: an exporter
+// without an endpoint goes to the SDK's default, which is https://; a failing
 // export is reported in the exporter's own words, its recovery is not, and an
 // export that hangs when Shutdown's context ends runs into its own timeout. The
 // OTLP/HTTP exporters share a transport that keeps idle connections for up to

@@ -53,5 +53,5 @@ func ExampleSetup_wrongSetting() {
 
 	_, err := exporters.Setup(context.Background())
 	fmt.Println(err)
-	// Output: OTEL_EXPORTER_OTLP_PROTOCOL="http": want grpc or http/protobuf
+	// Output: OTEL_EXPORTER_OTLP_PROTOCOL="http": want exactly grpc or http/protobuf
 }

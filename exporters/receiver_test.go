@@ -138,16 +138,30 @@ func (r *receiver) serveHTTP(w http.ResponseWriter, req *http.Request) {
 
 func startHTTP(t *testing.T) (*receiver, string) {
 	t.Helper()
+	l := listen(t)
+	return serveHTTPOn(t, l), "http://" + l.Addr().String()
+}
+
+func serveHTTPOn(t *testing.T, l net.Listener) *receiver {
+	t.Helper()
 	r := newReceiver()
-	srv := httptest.NewServer(http.HandlerFunc(r.serveHTTP))
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(r.serveHTTP))
+	_ = srv.Listener.Close() // the one it picked itself
+	srv.Listener = l
+	srv.Start()
 	t.Cleanup(srv.Close)
-	return r, srv.URL
+	return r
 }
 
 func startGRPC(t *testing.T) (*receiver, string) {
 	t.Helper()
-	r := newReceiver()
 	l := listen(t)
+	return serveGRPCOn(t, l), "http://" + l.Addr().String()
+}
+
+func serveGRPCOn(t *testing.T, l net.Listener) *receiver {
+	t.Helper()
+	r := newReceiver()
 	srv := grpc.NewServer()
 	coltrace.RegisterTraceServiceServer(srv, traceService{r: r})
 	colmetrics.RegisterMetricsServiceServer(srv, metricService{r: r})
@@ -155,7 +169,7 @@ func startGRPC(t *testing.T) (*receiver, string) {
 	served := make(chan struct{})
 	go func() { defer close(served); _ = srv.Serve(l) }()
 	t.Cleanup(func() { srv.Stop(); <-served })
-	return r, "http://" + l.Addr().String()
+	return r
 }
 
 func listen(t *testing.T) net.Listener {

@@ -25,10 +25,11 @@ type setting struct {
 	accepts string
 	valid   func(string) bool
 	secret  bool // the value must not be shown
+	exact   bool // the readers compare the value as it stands, without trimming it
 }
 
 var settings = []setting{
-	{names: otlpNames("PROTOCOL"), accepts: "grpc or http/protobuf", valid: oneOf("grpc", "http/protobuf")},
+	{names: otlpNames("PROTOCOL"), accepts: "exactly grpc or http/protobuf", valid: isProtocol, exact: true},
 	{names: otlpNames("ENDPOINT"), accepts: "a URL with its scheme, such as http://localhost:4318, https://host or unix:///path (grpc)", valid: isEndpoint},
 	{names: otlpNames("HEADERS"), accepts: "key=value,key=value with percent-encoded values", valid: isHeaders, secret: true},
 	{names: otlpNames("COMPRESSION"), accepts: "gzip or none", valid: oneOf("gzip", "none")},
@@ -73,7 +74,10 @@ func checkSettings() error {
 	var errs []error
 	for _, s := range settings {
 		for _, name := range s.names {
-			v := strings.TrimSpace(os.Getenv(name))
+			v := os.Getenv(name)
+			if !s.exact {
+				v = strings.TrimSpace(v)
+			}
 			if v == "" || s.valid(v) {
 				continue
 			}
@@ -123,9 +127,38 @@ func otlpSetting(signal, name string) string {
 	return os.Getenv("OTEL_EXPORTER_OTLP_" + name)
 }
 
+// plainByDefault makes http:// the scheme of a signal's default endpoint, as the
+// OpenTelemetry specification has it; the SDK's is https://. It does so with the
+// INSECURE variable, for as long as the signal's exporter is being built: the
+// caller restores what was there. Where the operator said anything of where to
+// send or of TLS, that holds, and nothing is changed.
+func plainByDefault(signal string) (restore func()) {
+	for _, name := range []string{"ENDPOINT", "INSECURE", "CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"} {
+		if otlpSetting(signal, name) != "" {
+			return func() {}
+		}
+	}
+	return setenv("OTEL_EXPORTER_OTLP_"+strings.ToUpper(signal)+"_INSECURE", "true")
+}
+
+// setenv sets a variable until restore is called. Only a wrong name can fail.
+func setenv(name, value string) (restore func()) {
+	before, found := os.LookupEnv(name)
+	_ = os.Setenv(name, value)
+	return func() {
+		if found {
+			_ = os.Setenv(name, before)
+		} else {
+			_ = os.Unsetenv(name)
+		}
+	}
+}
+
 func oneOf(values ...string) func(string) bool {
 	return func(v string) bool { return slices.Contains(values, strings.ToLower(v)) }
 }
+
+func isProtocol(v string) bool { return v == "grpc" || v == "http/protobuf" }
 
 func isBool(v string) bool { return strings.EqualFold(v, "true") || strings.EqualFold(v, "false") }
 

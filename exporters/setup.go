@@ -89,8 +89,10 @@ type provider interface {
 // and returns the pipeline to shut down. The package documentation lists the
 // variables.
 //
-// Setup does not use the network. If it returns an error, nothing was
-// registered. With OTEL_SDK_DISABLED=true it registers the propagators only.
+// Setup connects to nothing. It listens only if OTEL_METRICS_EXPORTER=prometheus
+// asks for that, and does so before it returns. If it returns an error, nothing
+// was registered and the environment is as it was. With OTEL_SDK_DISABLED=true
+// it registers the propagators only.
 func Setup(ctx context.Context, opts ...Option) (*Pipeline, error) {
 	activeMu.Lock()
 	defer activeMu.Unlock()
@@ -112,8 +114,9 @@ func Setup(ctx context.Context, opts ...Option) (*Pipeline, error) {
 	}
 
 	// The SDK reads this variable, and nothing else turns its own metrics on.
-	if gate := "OTEL_GO_X_OBSERVABILITY"; os.Getenv(gate) == "" {
-		_ = os.Setenv(gate, "true") // only a wrong name can fail
+	ungate := func() {}
+	if os.Getenv(envObservability) == "" {
+		ungate = setenv(envObservability, "true")
 	}
 
 	out := newDiagnostics(cfg.stderr)
@@ -126,8 +129,10 @@ func Setup(ctx context.Context, opts ...Option) (*Pipeline, error) {
 		)
 	}
 	if err != nil {
-		// What was built before the error is stopped, without a last export.
-		p.deliveries.cut(err)
+		// What was built before the error is stopped, without a last export and
+		// without a word: the error says it all.
+		p.deliveries.abandon(err)
+		defer ungate()
 		brief, end := context.WithTimeout(context.WithoutCancel(ctx), grace)
 		defer end()
 		_ = p.each(func(x provider) error { return x.Shutdown(brief) })

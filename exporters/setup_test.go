@@ -13,9 +13,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -181,6 +183,93 @@ func TestDelivery(t *testing.T) {
 				t.Errorf("the command line must stay here: %v", v)
 			}
 		})
+	}
+}
+
+// TestDefaultEndpoint: with no variable at all, telemetry gets to a plain
+// collector on the default port.
+func TestDefaultEndpoint(t *testing.T) {
+	for protocol, addr := range map[string]string{"http/protobuf": "127.0.0.1:4318", "grpc": "127.0.0.1:4317"} {
+		t.Run(protocol, func(t *testing.T) {
+			l, err := net.Listen("tcp", addr)
+			if err != nil {
+				t.Skip("the default port is taken:", err)
+			}
+			var env []string
+			start := serveHTTPOn
+			if protocol == "grpc" {
+				start = serveGRPCOn
+				env = append(env, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc")
+			}
+			r := start(t, l)
+			res := run(t, "20s", env...)
+			res.ok(t)
+			if strings.Contains(res.stderr, "otelmcp:") {
+				t.Errorf("nothing was wrong, but stderr has:\n%s", res.stderr)
+			}
+			if !r.has(r.spans, "test.span") || !r.has(r.logs, "test.event") || !r.has(r.metrics, "test.counter") {
+				t.Errorf("missing: %v %v %v", r.spans, r.logs, r.metrics)
+			}
+		})
+	}
+}
+
+// TestDefaultScheme is http://, unless the operator spoke of TLS.
+func TestDefaultScheme(t *testing.T) {
+	for _, tt := range []struct{ env, want string }{
+		{"", "http://localhost:4318"},
+		{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=grpc", "http://localhost:4317"},
+		{"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=https://elsewhere:1", "http://localhost:4318"}, // another signal's
+		{"OTEL_EXPORTER_OTLP_TRACES_INSECURE=true", "http://localhost:4318"},
+		{"OTEL_EXPORTER_OTLP_INSECURE=false", "https://localhost:4318"},
+		{"OTEL_EXPORTER_OTLP_TRACES_INSECURE=false", "https://localhost:4318"},
+		{"OTEL_EXPORTER_OTLP_CERTIFICATE=ca.pem", "https://localhost:4318"},
+		{"OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE=c.pem", "https://localhost:4318"},
+		{"OTEL_EXPORTER_OTLP_CLIENT_KEY=k.pem", "https://localhost:4318"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT=https://elsewhere:1", "https://elsewhere:1"},
+		{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=https://elsewhere:1", "https://elsewhere:1"},
+	} {
+		t.Run(tt.env, func(t *testing.T) {
+			if name, value, ok := strings.Cut(tt.env, "="); ok {
+				t.Setenv(name, value)
+			}
+			before := os.Environ()
+			p := &Pipeline{deliveries: newDeliveries(newDiagnostics(new(bytes.Buffer)))}
+			restore := plainByDefault("traces")
+			got := p.destination("traces", otlp).name
+			restore()
+			if got != tt.want {
+				t.Errorf("destination is %s, want %s", got, tt.want)
+			}
+			if after := os.Environ(); !slices.Equal(before, after) {
+				t.Errorf("the environment was %v and is %v", before, after)
+			}
+		})
+	}
+}
+
+// TestSetenvRestores what was there, an empty value included.
+func TestSetenvRestores(t *testing.T) {
+	const name = "OTELMCP_TEST_SETENV"
+	for _, before := range []string{"", "x"} {
+		t.Setenv(name, before)
+		restore := setenv(name, "y")
+		if got := os.Getenv(name); got != "y" {
+			t.Errorf("is %q", got)
+		}
+		restore()
+		if got, found := os.LookupEnv(name); !found || got != before {
+			t.Errorf("was %q and is %q, %t", before, got, found)
+		}
+	}
+}
+
+// unsetenv unsets a variable for the rest of the test.
+func unsetenv(t *testing.T, name string) {
+	t.Helper()
+	t.Setenv(name, "") // which restores it
+	if err := os.Unsetenv(name); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -351,7 +440,9 @@ func TestInvalidSettings(t *testing.T) {
 		{"OTEL_TRACES_EXPORTER=otpl", `OTEL_TRACES_EXPORTER="otpl": want one of otlp, otlp_file, console, none`},
 		{"OTEL_METRICS_EXPORTER=otpl", `OTEL_METRICS_EXPORTER="otpl": want one of otlp, otlp_file, console, none, prometheus`},
 		{"OTEL_LOGS_EXPORTER=otpl", `OTEL_LOGS_EXPORTER="otpl"`},
-		{"OTEL_EXPORTER_OTLP_PROTOCOL=http", `OTEL_EXPORTER_OTLP_PROTOCOL="http": want grpc or http/protobuf`},
+		{"OTEL_EXPORTER_OTLP_PROTOCOL=http", `OTEL_EXPORTER_OTLP_PROTOCOL="http": want exactly grpc or http/protobuf`},
+		{"OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=GRPC", `OTEL_EXPORTER_OTLP_METRICS_PROTOCOL="GRPC": want exactly grpc or http/protobuf`},
+		{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=grpc ", `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL="grpc ": want exactly grpc or http/protobuf`},
 		{"OTEL_EXPORTER_OTLP_LOGS_PROTOCOL=http", `OTEL_EXPORTER_OTLP_LOGS_PROTOCOL="http"`},
 		{"OTEL_EXPORTER_OTLP_ENDPOINT=localhost:4318", `OTEL_EXPORTER_OTLP_ENDPOINT="localhost:4318": want a URL`},
 		{"OTEL_EXPORTER_OTLP_HEADERS=hunter2", `OTEL_EXPORTER_OTLP_HEADERS="[redacted]": want key=value`},
@@ -368,7 +459,9 @@ func TestInvalidSettings(t *testing.T) {
 			name, value, _ := strings.Cut(tt.env, "=")
 			t.Setenv(name, value)
 			before := otel.GetTracerProvider()
-			_, err := Setup(t.Context(), WithStderr(new(bytes.Buffer)))
+			unsetenv(t, envObservability)
+			var said bytes.Buffer
+			_, err := Setup(t.Context(), WithStderr(&said))
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error is %v, want %s", err, tt.want)
 			}
@@ -377,6 +470,12 @@ func TestInvalidSettings(t *testing.T) {
 			}
 			if otel.GetTracerProvider() != before || active != nil {
 				t.Error("a half set-up was left behind")
+			}
+			if said.Len() > 0 {
+				t.Errorf("besides the error, this was said:\n%s", said.String())
+			}
+			if v, found := os.LookupEnv(envObservability); found {
+				t.Errorf("%s=%s was left behind", envObservability, v)
 			}
 			goleak.VerifyNone(t)
 		})

@@ -29,7 +29,8 @@
 //
 // # Files
 //
-// Each signal of each process has a file of its own,
+// Each signal of each process has a file of its own, never one for all signals
+// or for all processes,
 //
 //	traces-20060102T150405.000000000Z-4711-1.jsonl
 //
@@ -39,6 +40,10 @@
 // line that a crash cut short is the last of its file: no valid line ever
 // follows it. A line that a failing disk cut short is taken back, and if that
 // fails too, a new file is begun. Files have mode 0600.
+//
+// That signals do not share a file either is a decision, and there is no setting
+// for it: every line of a file is of one type, which its name tells, and one
+// signal can be followed, kept or deleted without the others.
 //
 // # Bounds
 //

@@ -32,7 +32,7 @@ var settings = []setting{
 	{names: otlpNames("PROTOCOL"), accepts: "exactly grpc or http/protobuf", valid: isProtocol, exact: true},
 	{names: otlpNames("ENDPOINT"), accepts: "a URL with its scheme, such as http://localhost:4318, https://host or unix:///path (grpc)", valid: isEndpoint},
 	{names: otlpNames("HEADERS"), accepts: "key=value,key=value with percent-encoded values", valid: isHeaders, secret: true},
-	{names: otlpNames("COMPRESSION"), accepts: "gzip or none", valid: oneOf("gzip", "none")},
+	{names: otlpNames("COMPRESSION"), accepts: "exactly gzip or none", valid: isCompression, exact: true},
 	{names: otlpNames("INSECURE"), accepts: "true or false", valid: isBool},
 	{names: otlpNames("CERTIFICATE"), accepts: "a readable PEM file of certificates", valid: isCertPool},
 	{
@@ -157,6 +157,8 @@ func setenv(name, value string) (restore func()) {
 func oneOf(values ...string) func(string) bool {
 	return func(v string) bool { return slices.Contains(values, strings.ToLower(v)) }
 }
+
+func isCompression(v string) bool { return v == "gzip" || v == "none" }
 
 func isProtocol(v string) bool { return v == "grpc" || v == "http/protobuf" }
 

@@ -32,7 +32,7 @@ type Instrumentation struct {
 	tasks        taskTable
 	names        nameTable // of everything that was used and is registered
 	taskNames    nameTable // of task tools that were called
-	wraps        sync.Map  // reflect.Type of a session → wrapFunc
+	wraps        sync.Map  // reflect.Type of a session → wrapper
 	tools        *definition.Table[tool]
 	taskTools    *definition.Table[tool]
 	sessionTools *definition.Table[tool]

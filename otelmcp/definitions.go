@@ -121,7 +121,7 @@ func (i *Instrumentation) watchTools(ctx context.Context, listed []mcp.Tool) {
 			break
 		}
 	}
-	if same && (len(listed) == i.tools.Len()+i.taskTools.Len() || i.listedTools.expected(len(listed), i.tools.State())) {
+	if same && (len(listed) == i.tools.Len()+i.taskTools.Len() || i.listedTools.expected(len(listed), i.tools.Generation())) {
 		return
 	}
 	i.replaceTools(ctx, srv)
@@ -135,7 +135,7 @@ func (i *Instrumentation) watchTools(ctx context.Context, listed []mcp.Tool) {
 		}
 	}
 	if same {
-		i.listedTools.expect(len(listed), i.tools.State())
+		i.listedTools.expect(len(listed), i.tools.Generation())
 	}
 }
 
@@ -143,16 +143,16 @@ func (i *Instrumentation) watchTools(ctx context.Context, listed []mcp.Tool) {
 // than what the server offers, and found no change: a filter hides some, or a
 // page ends. It holds as long as the definitions stay the same.
 type listLengths struct {
-	m sync.Map // length → the table's state
+	m sync.Map // length → the table's generation
 }
 
-func (l *listLengths) expected(length int, state any) bool {
+func (l *listLengths) expected(length int, generation uint64) bool {
 	was, ok := l.m.Load(length)
-	return ok && was == state
+	return ok && was == generation
 }
 
 // expect bounds itself: no list is longer than the table.
-func (l *listLengths) expect(length int, state any) { l.m.Store(length, state) }
+func (l *listLengths) expect(length int, generation uint64) { l.m.Store(length, generation) }
 
 func sessionTools(ctx context.Context) map[string]server.ServerTool {
 	if s, ok := server.ClientSessionFromContext(ctx).(server.SessionWithTools); ok {

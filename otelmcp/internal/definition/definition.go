@@ -66,6 +66,8 @@ type Table[T any] struct {
 	rec *operation.Recorder
 	m   atomic.Pointer[map[string]*Definition[T]]
 	mu  sync.Mutex // serializes replacement of m
+
+	generation atomic.Uint64
 }
 
 // change is a difference that was found, to be reported without the lock: the
@@ -88,9 +90,14 @@ func (t *Table[T]) load() map[string]*Definition[T] {
 	return nil
 }
 
-// State identifies what the table holds now: as long as it returns the same
-// value, nothing has changed.
-func (t *Table[T]) State() any { return t.m.Load() }
+// Generation counts the changes of what the table holds.
+func (t *Table[T]) Generation() uint64 { return t.generation.Load() }
+
+// store replaces what the table holds; t.mu is held.
+func (t *Table[T]) store(next map[string]*Definition[T]) {
+	t.m.Store(&next)
+	t.generation.Add(1)
+}
 
 // Get returns the definition that was last seen under name, or nil.
 func (t *Table[T]) Get(name string) *Definition[T] { return t.load()[name] }
@@ -145,7 +152,7 @@ func (t *Table[T]) replace(all map[string]T) (changes []change[T], refused int) 
 		}
 	}
 	if differ {
-		t.m.Store(&next)
+		t.store(next)
 	}
 	return changes, refused
 }
@@ -180,7 +187,7 @@ func (t *Table[T]) see(name string, v *T) (*Definition[T], []change[T]) {
 		next = make(map[string]*Definition[T], 1)
 	}
 	next[name] = is
-	t.m.Store(&next)
+	t.store(next)
 	if was == nil && t.Report != All {
 		return is, nil
 	}
@@ -201,7 +208,7 @@ func (t *Table[T]) forget(name string) *Definition[T] {
 	if was != nil {
 		next := maps.Clone(t.load())
 		delete(next, name)
-		t.m.Store(&next)
+		t.store(next)
 	}
 	return was
 }

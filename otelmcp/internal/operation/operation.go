@@ -206,7 +206,6 @@ func (o *Operation) Finish() {
 	ctx := detach(o.Context)
 	res := o.resolve()
 	key := seriesKey{
-		role:            o.Role,
 		method:          o.Method.bounded(),
 		tool:            o.Tool.bounded(),
 		prompt:          o.Prompt.bounded(),

@@ -26,12 +26,10 @@ const maxSeries = 1024
 
 // seriesKey holds only bounded values: names are registered ones or Other.
 type seriesKey struct {
-	role                          Role
-	method, tool, prompt          string
-	errorType, code               string
-	protocolVersion               string
-	network, protoName, protoVers string
-	transport, stage, outcome     string
+	method, tool, prompt      string
+	errorType, code           string
+	protocolVersion, network  string
+	transport, stage, outcome string
 }
 
 type series struct {
@@ -88,8 +86,6 @@ func newSeries(k *seriesKey, extra []attribute.KeyValue) *series {
 	add(semconv.RPCResponseStatusCodeKey, k.code)
 	add(semconv.MCPProtocolVersionKey, k.protocolVersion)
 	add(semconv.NetworkTransportKey, k.network)
-	add(semconv.NetworkProtocolNameKey, k.protoName)
-	add(semconv.NetworkProtocolVersionKey, k.protoVers)
 
 	durationSet := attribute.NewSet(append(slices.Clip(s.attrs), extra...)...)
 	s.duration = []metric.RecordOption{metric.WithAttributeSet(durationSet)}

@@ -93,9 +93,6 @@ func NewTable(rec *operation.Recorder) *Table {
 	return &Table{rec: rec, seed: maphash.MakeSeed()}
 }
 
-// Len is how many sessions the table holds.
-func (t *Table) Len() int { return int(t.size.Load()) }
-
 // Refused reports whether the table ever refused a session.
 func (t *Table) Refused() bool { return t.full.Load() }
 

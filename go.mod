@@ -3,6 +3,7 @@ module github.com/otelmcp/otelmcp-go
 go 1.26.0
 
 require (
+	github.com/felixge/httpsnoop v1.1.0
 	github.com/gowebpki/jcs v1.0.2
 	github.com/mark3labs/mcp-go v1.2.1
 	go.opentelemetry.io/otel v1.47.0

@@ -7,6 +7,7 @@ package otelmcp
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,7 +27,7 @@ import (
 type Coverage struct {
 	// Transports on which sessions or messages were seen so far.
 	Transports []string
-	// Edges in place: none, in this version.
+	// Edges in place: "http" for Handler, "stdio" for Listen and ServeStdio.
 	Edges []string
 	// Seams of mcp-go in place.
 	Seams []string
@@ -37,32 +38,48 @@ type Coverage struct {
 // The seams that Instrument installs.
 var seams = []string{"tracer", "propagator", "hooks", "middleware"}
 
-// gapByTransport is what dispatch cannot see on each transport.
+// The edges, by the names that Coverage gives them.
+const (
+	edgeHTTP  = "http"
+	edgeStdio = "stdio"
+)
+
+const (
+	gapHTTP = ": HTTP requests that do not reach dispatch (4xx and 5xx, parse errors, batches, a refused " +
+		"initialization), notifications, client responses, streams, message sizes and the peer's address are not seen " +
+		"where messages arrive without an edge: serve otelmcp.Instrument(srv).Handler(h) with an http.Server of your own, " +
+		"and not h or its Start method"
+	gapStdio = ": lines that do not reach dispatch (parse errors, batches, a wrong JSON-RPC version, a refused " +
+		"initialization), notifications, client responses and message sizes are not seen: " +
+		"call otelmcp.Instrument(srv).ServeStdio(ctx) in place of server.ServeStdio(srv)"
+)
+
+// gapByTransport is what is not seen of messages that come without an edge.
 var gapByTransport = map[string]string{
-	semconv.OTelMCPTransportStdio: "stdio: lines that mcp-go rejects before it dispatches them " +
-		"(parse errors, batches, a wrong JSON-RPC version, a refused initialization), notifications, " +
-		"client responses and message sizes are not seen",
-	semconv.OTelMCPTransportStreamableHTTP: "streamable_http: requests that mcp-go rejects before it dispatches them " +
-		"(HTTP 4xx and 5xx, parse errors, batches, a refused initialization), notifications, client responses, " +
-		"streams, message sizes and the peer's address are not seen",
-	semconv.OTelMCPTransportSSE: "sse: requests that mcp-go rejects before it dispatches them " +
-		"(HTTP 4xx and 5xx, parse errors, batches, a refused initialization), notifications, client responses, " +
-		"streams, message sizes and the peer's address are not seen",
+	semconv.OTelMCPTransportStdio:          "stdio" + gapStdio,
+	semconv.OTelMCPTransportStreamableHTTP: "streamable_http" + gapHTTP,
+	semconv.OTelMCPTransportSSE:            "sse" + gapHTTP,
 	semconv.OTelMCPTransportInProcess: "in_process: notifications and messages that mcp-go rejects before it " +
-		"dispatches them are not seen",
+		"dispatches them are not seen; there is no edge for a transport without bytes",
 	semconv.OTelMCPTransportOther: "other: messages that are handed to the server without a session of a known " +
 		"transport are seen from dispatch on only",
 }
 
-const gapBeforeTraffic = "messages that mcp-go rejects before it dispatches them, and notifications, are not seen"
+const gapBeforeTraffic = "messages that mcp-go rejects before it dispatches them, and notifications, are not seen " +
+	"without an edge: serve with otelmcp.Instrument(srv).ServeStdio(ctx), or wrap the HTTP handler with " +
+	"otelmcp.Instrument(srv).Handler(h)"
 
 type coverage struct {
-	// seen and lost are read on every message; they hold a bit each for what
-	// was reported already.
-	seen, lost atomic.Uint32
+	// seen, edged and lost are read on every message; they hold a bit each for
+	// what was reported already: transports without an edge and facts, transports
+	// with one, seams.
+	seen, edged, lost atomic.Uint32
+	// mismatch is how many messages arrived at an edge and left no record.
+	mismatch atomic.Int64
 
 	mu         sync.Mutex
 	transports []string
+	edges      []string
 	lostSeams  []string
 }
 
@@ -107,16 +124,47 @@ var gapBySeam = map[string]string{
 		"call otelmcp.Instrument after server.WithHooks, or add hooks to srv.GetHooks()",
 }
 
-func (c *coverage) sawTransport(i *Instrumentation, transport string) {
-	bit := transportBit(transport)
-	if c.seen.Load()&bit != 0 || c.seen.Or(bit)&bit != 0 {
+// sawTransport is told of a message or a session on transport, and whether it
+// came through an edge.
+func (c *coverage) sawTransport(i *Instrumentation, transport string, edge bool) {
+	bit, bits := transportBit(transport), &c.seen
+	if edge {
+		bits = &c.edged
+	}
+	if bits.Load()&bit != 0 || bits.Or(bit)&bit != 0 {
 		return
 	}
 	c.mu.Lock()
-	c.transports = append(c.transports, transport)
-	slices.Sort(c.transports)
+	c.transports = insert(c.transports, transport)
 	c.mu.Unlock()
 	i.reportCoverage()
+}
+
+// sawEdge is told that an edge is in place.
+func (c *coverage) sawEdge(i *Instrumentation, edge string) {
+	c.mu.Lock()
+	known := slices.Contains(c.edges, edge)
+	c.edges = insert(c.edges, edge)
+	c.mu.Unlock()
+	if !known {
+		i.reportCoverage()
+	}
+}
+
+// sawMismatch is told how many messages have arrived that left no record.
+func (c *coverage) sawMismatch(i *Instrumentation, n int64) {
+	if c.mismatch.Swap(n) != n {
+		i.reportCoverage()
+	}
+}
+
+// insert adds v to a sorted set.
+func insert(set []string, v string) []string {
+	at, ok := slices.BinarySearch(set, v)
+	if ok {
+		return set
+	}
+	return slices.Insert(set, at, v)
 }
 
 // seamLost says that mcp-go no longer calls a seam of ours: the program
@@ -127,8 +175,7 @@ func (c *coverage) seamLost(i *Instrumentation, seam string) {
 		return
 	}
 	c.mu.Lock()
-	c.lostSeams = append(c.lostSeams, seam)
-	slices.Sort(c.lostSeams)
+	c.lostSeams = insert(c.lostSeams, seam)
 	c.mu.Unlock()
 	i.reportCoverage()
 }
@@ -143,12 +190,18 @@ func (c *coverage) sawFact(i *Instrumentation, bit uint32) {
 	}
 }
 
-// Coverage says what is seen and what is not, as of now.
+// Coverage says what is seen and what is not, as of now. What went through edges
+// is compared with what was recorded of it.
 func (i *Instrumentation) Coverage() Coverage {
+	i.reconcile()
+	return i.covered()
+}
+
+func (i *Instrumentation) covered() Coverage {
 	c := &i.coverage
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := Coverage{Transports: slices.Clone(c.transports)}
+	out := Coverage{Transports: slices.Clone(c.transports), Edges: slices.Clone(c.edges)}
 	for _, s := range seams {
 		if !slices.Contains(c.lostSeams, s) {
 			out.Seams = append(out.Seams, s)
@@ -157,13 +210,19 @@ func (i *Instrumentation) Coverage() Coverage {
 	for _, s := range c.lostSeams {
 		out.Gaps = append(out.Gaps, gapBySeam[s])
 	}
-	if len(c.transports) == 0 {
+	seen := c.seen.Load()
+	if len(c.transports) == 0 && len(c.edges) == 0 {
 		out.Gaps = append(out.Gaps, gapBeforeTraffic)
 	}
 	for _, t := range c.transports {
-		out.Gaps = append(out.Gaps, gapByTransport[t])
+		if seen&transportBit(t) != 0 {
+			out.Gaps = append(out.Gaps, gapByTransport[t])
+		}
 	}
-	seen := c.seen.Load()
+	if n := c.mismatch.Load(); n != 0 {
+		out.Gaps = append(out.Gaps, fmt.Sprintf("%d message(s) arrived of which there is no complete record: "+
+			"a logger or meter provider panicked, or this is a defect of otelmcp", n))
+	}
 	for _, fact := range []uint32{customSession, sessionTool, taskMade} {
 		if seen&fact != 0 {
 			out.Gaps = append(out.Gaps, gapByFact[fact])
@@ -173,7 +232,7 @@ func (i *Instrumentation) Coverage() Coverage {
 }
 
 func (i *Instrumentation) reportCoverage() {
-	is := i.Coverage()
+	is := i.covered()
 	e := operation.Event{
 		Name:     semconv.OTelMCPCoverageEventName,
 		Severity: log.SeverityInfo,

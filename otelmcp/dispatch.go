@@ -12,6 +12,7 @@ package otelmcp
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 
@@ -37,6 +38,12 @@ type message struct {
 	i        *Instrumentation
 	ambient  trace.SpanContext // the span around the dispatch, if any
 	fromMeta bool              // _meta names the parent
+	atEdge   bool              // it came through an edge
+	edge     edge              // which ends it; nil when dispatch does
+	session  string            // the id that mcp-go gave its session
+	// integrity is what is odd about its session, if anything.
+	integrity string
+	key       string // what an answer's id is compared by; set with parsed
 
 	metaSeen, headersSeen bool // our propagators ran
 	parsed                bool // a hook has shown the parsed request
@@ -67,11 +74,24 @@ func (i *Instrumentation) messageOf(ctx context.Context) *message {
 	return m
 }
 
-// newMessage makes the operation of a request that is handled in ctx.
+// newMessage makes the operation of a request that is handled in ctx, or takes
+// over the one that an edge opened.
 func (i *Instrumentation) newMessage(ctx context.Context) *message {
-	m := &message{i: i, ambient: i.spanContext(ctx)}
-	i.rec.Init(&m.Operation, ctx, operation.RoleServer)
+	e := i.edgeOf(ctx)
+	if e == nil || i.messageOf(ctx) != nil { // a handler's own call is not what the edge saw
+		m := &message{}
+		m.init(i, ctx)
+		return m
+	}
+	m := e.adopt(ctx)
+	m.atEdge = true
 	return m
+}
+
+func (m *message) init(i *Instrumentation, ctx context.Context) {
+	m.i = i
+	m.ambient = i.spanContext(ctx)
+	i.rec.Init(&m.Operation, ctx, operation.RoleServer)
 }
 
 // spanContext and extract call code that a program plugs in, and come back with
@@ -110,11 +130,24 @@ func (p metaPropagator) ExtractMeta(ctx context.Context, meta *mcp.Meta) context
 	m := p.i.newMessage(ctx)
 	m.metaSeen = true
 	if carries {
-		m.Context = p.i.extract(ctx, metaCarrier(meta.AdditionalFields))
-		sc := p.i.spanContext(m.Context)
-		m.fromMeta = sc.IsValid() && !sameSpan(sc, m.ambient)
+		m.extractMeta(meta.AdditionalFields)
 	}
 	return m
+}
+
+// extractMeta takes the parent from _meta, when it names one.
+func (m *message) extractMeta(fields map[string]any) {
+	m.Context = m.i.extract(m.Context, metaCarrier(fields))
+	sc := m.i.spanContext(m.Context)
+	m.fromMeta = sc.IsValid() && !sameSpan(sc, m.ambient)
+}
+
+// extractHeaders takes the parent from HTTP headers, when nothing that goes
+// before them named one.
+func (m *message) extractHeaders(headers http.Header) {
+	if !m.fromMeta && !m.ambient.IsValid() && len(headers) > 0 {
+		m.Context = m.i.extract(m.Context, propagation.HeaderCarrier(headers))
+	}
 }
 
 // InjectMeta is for clients. A server has no use for it.
@@ -136,9 +169,7 @@ func (p headerPropagator) Extract(ctx context.Context, headers http.Header) cont
 		m = p.i.newMessage(ctx) // params was no object, so that there was no _meta to extract from
 	}
 	m.headersSeen = true
-	if !m.fromMeta && !m.ambient.IsValid() && len(headers) > 0 {
-		m.Context = p.i.extract(m.Context, propagation.HeaderCarrier(headers))
-	}
+	m.extractHeaders(headers)
 	return m
 }
 
@@ -207,10 +238,38 @@ func (i *Instrumentation) begin(m *message, method string) (ctx context.Context)
 	s := server.ClientSessionFromContext(m.Context)
 	known := i.describePeer(m, s)
 	i.identify(m)
-	if i.cfg.filter != nil {
-		m.Silent = !i.keep(m.Context, method)
+	if s != nil {
+		m.session = s.SessionID()
+		if method != semconv.MCPMethodNameInitialize { // its session is the one that it makes
+			m.checkSession(m.session, i.clientOf(m))
+		}
 	}
+	if _, ok := m.edge.(*lines); ok && m.Transport != semconv.OTelMCPTransportStdio {
+		m.edge = nil // a program's own dispatch, in the context of the connection
+	}
+	m.beginSpan()
+	if x, ok := m.edge.(*exchange); ok {
+		x.begun.Store(true)
+	}
+	i.coverage.sawTransport(i, m.Transport, m.atEdge)
+	if s != nil && srv != nil {
+		if wrapped := i.wrapSession(s, known); wrapped != nil {
+			ctx = srv.WithContext(m, wrapped)
+		}
+	}
+	if h := server.InProcessSamplingHandlerFromContext(m.Context); h != nil && !isOurs(h) {
+		ctx = server.WithInProcessSamplingHandler(ctx, samplingHandler{h, i})
+	}
+	return ctx
+}
 
+// beginSpan starts the span of a message whose method, session and parent are
+// known.
+func (m *message) beginSpan() {
+	i := m.i
+	if i.cfg.filter != nil {
+		m.Silent = !i.keep(m.Context, m.Method.Text)
+	}
 	// What the caller sent is the parent, unless callers do not choose the trace;
 	// then it is linked, as is a span around the dispatch that is not the parent.
 	var links []trace.SpanContext
@@ -224,16 +283,31 @@ func (i *Instrumentation) begin(m *message, method string) (ctx context.Context)
 		links = append(links, m.ambient)
 	}
 	m.Begin(links...)
-	i.coverage.sawTransport(i, m.Transport)
-	if s != nil && srv != nil {
-		if wrapped := i.wrapSession(s, known); wrapped != nil {
-			ctx = srv.WithContext(m, wrapped)
-		}
+}
+
+// checkSession records what is odd about the session id that an HTTP request
+// came with.
+func (m *message) checkSession(id string, from netip.Addr) {
+	if id == "" || m.Transport != semconv.OTelMCPTransportStreamableHTTP && m.Transport != semconv.OTelMCPTransportSSE {
+		return
 	}
-	if h := server.InProcessSamplingHandlerFromContext(m.Context); h != nil && !isOurs(h) {
-		ctx = server.WithInProcessSamplingHandler(ctx, samplingHandler{h, i})
+	m.setIntegrity(m.i.sessions.Integrity(id, m.UserID, from))
+}
+
+func (m *message) setIntegrity(odd string) {
+	if odd != "" {
+		m.integrity = odd
+		m.Facts = append(m.Facts, semconv.OTelMCPSessionIntegrityKey.String(odd))
 	}
-	return ctx
+}
+
+// clientOf returns the address that the message came from, as far as the HTTP
+// edge knows.
+func (i *Instrumentation) clientOf(ctx context.Context) (from netip.Addr) {
+	if x, ok := i.edgeOf(ctx).(*exchange); ok {
+		return x.from.Client
+	}
+	return from
 }
 
 // describePeer fills what the transport and the session say, and returns what
@@ -298,6 +372,14 @@ func (i *Instrumentation) identify(m *message) {
 	}
 }
 
+// user is the principal of what is handled in ctx, or "".
+func (i *Instrumentation) user(ctx context.Context) string {
+	who := &message{i: i}
+	who.Context = ctx
+	i.identify(who)
+	return who.UserID
+}
+
 // keep asks the operator's filter; a filter that panics keeps.
 func (i *Instrumentation) keep(ctx context.Context, method string) (keep bool) {
 	keep = true
@@ -332,6 +414,10 @@ func (s *dispatchSpan) End() {
 	if !s.settled && s.i.hooked() {
 		s.Outcome = semconv.OTelMCPOutcomePanic
 		(*message)(s).settleRan()
+	}
+	if s.edge != nil {
+		s.edge.ended((*message)(s))
+		return
 	}
 	s.Finish()
 }

@@ -41,6 +41,7 @@ type Instrumentation struct {
 	resources    *definition.Table[mcp.Resource]
 	baseline     sync.Once
 	coverage     coverage
+	edges        edges
 }
 
 // instrumented finds a server's Instrumentation without keeping either alive.
@@ -115,6 +116,7 @@ func newInstrumentation(srv *server.MCPServer, cfg *config) *Instrumentation {
 		sessionTools: newToolTable(definition.None).Attach(rec),
 		prompts:      newPromptTable().Attach(rec),
 		resources:    newResourceTable().Attach(rec),
+		edges:        newEdges(),
 	}
 	return i
 }

@@ -8,6 +8,7 @@ package otelmcp
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 
 	"go.opentelemetry.io/otel"
@@ -16,6 +17,8 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/peer"
 )
 
 // Option configures [Instrument].
@@ -36,6 +39,8 @@ type config struct {
 	identity       func(context.Context) Identity
 	filter         func(ctx context.Context, method string) bool
 	attributes     []attribute.KeyValue
+	trusted        []netip.Prefix
+	peers          *peer.Resolver
 }
 
 func newConfig(opts []Option) *config {
@@ -57,6 +62,7 @@ func newConfig(opts []Option) *config {
 	if c.propagators == nil {
 		c.propagators = otel.GetTextMapPropagator()
 	}
+	c.peers = peer.NewResolver(c.trusted)
 	return c
 }
 
@@ -144,4 +150,15 @@ func WithFilter(keep func(ctx context.Context, method string) bool) Option {
 func WithAttributes(attrs ...attribute.KeyValue) Option {
 	attrs = slices.Clone(attrs)
 	return optionFunc(func(c *config) { c.attributes = append(c.attributes, attrs...) })
+}
+
+// WithTrustedProxies names the proxies in front of the program. A request that
+// comes from one of them is recorded with the client address that the header
+// X-Forwarded-For names: the rightmost one that is not a trusted proxy, since
+// what stands to its left the client can have written itself. At most 64
+// elements are looked at. Without this option, and from anywhere else, the
+// address is that of the peer. The header Forwarded (RFC 7239) is not read.
+func WithTrustedProxies(proxies ...netip.Prefix) Option {
+	proxies = slices.Clone(proxies)
+	return optionFunc(func(c *config) { c.trusted = append(c.trusted, proxies...) })
 }

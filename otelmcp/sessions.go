@@ -12,6 +12,8 @@ import (
 	"errors"
 	"net/http"
 	"reflect"
+	"runtime"
+	"strings"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
@@ -44,11 +46,25 @@ func (i *Instrumentation) onRegisterSession(ctx context.Context, s server.Client
 		return
 	}
 	key := s.SessionID()
-	i.sessions.Start(ctx, key, i.newSession(s))
+	entry := i.newSession(s)
+	i.bind(ctx, entry)
+	if x, ok := i.edgeOf(ctx).(*exchange); ok && entry.Transport == semconv.OTelMCPTransportSSE {
+		x.openSession(key)
+	}
+	i.sessions.Start(ctx, key, entry)
 	known := i.sessions.Get(key)
 	if known != nil {
-		i.coverage.sawTransport(i, known.Transport)
+		i.coverage.sawTransport(i, known.Transport, i.edgeOf(ctx) != nil)
 	}
+}
+
+// bind fills who starts a session over HTTP: what its id is worth later is
+// measured by that.
+func (i *Instrumentation) bind(ctx context.Context, entry *session.Session) {
+	if entry.Transport != semconv.OTelMCPTransportStreamableHTTP && entry.Transport != semconv.OTelMCPTransportSSE {
+		return
+	}
+	entry.UserID, entry.Address = i.user(ctx), i.clientOf(ctx)
 }
 
 func (i *Instrumentation) newSession(s server.ClientSession) *session.Session {
@@ -106,33 +122,61 @@ func (i *Instrumentation) onUnregisterSession(ctx context.Context, s server.Clie
 		}
 		known = i.newSession(s)
 	}
-	i.sessions.End(ctx, key, endReason(ctx, known.Transport), known)
+	i.sessions.End(ctx, key, i.endReason(ctx, known.Transport), known)
+	i.closeSession(key)
 }
 
-// endReason tells why a session ended, as far as the context that it is
-// unregistered with shows; "" when that does not show.
-func endReason(ctx context.Context, transport string) string {
+// endReason tells why a session ended; "" when that does not show.
+func (i *Instrumentation) endReason(ctx context.Context, transport string) string {
 	canceled := ctx.Err() != nil
+	x, _ := i.edgeOf(ctx).(*exchange)
 	switch transport {
 	case semconv.OTelMCPTransportInProcess:
 		return semconv.OTelMCPSessionEndReasonClientRequest // Close
 	case semconv.OTelMCPTransportStdio:
+		if l, ok := i.edgeOf(ctx).(*lines); ok {
+			canceled = canceled && !l.atEOF()
+		}
 		if canceled {
 			return semconv.OTelMCPSessionEndReasonShutdown
 		}
 		return semconv.OTelMCPSessionEndReasonDisconnect // end of input
 	case semconv.OTelMCPTransportSSE:
+		if !canceled || x.shuttingDown() { // mcp-go closed the stream
+			return semconv.OTelMCPSessionEndReasonShutdown
+		}
 		return semconv.OTelMCPSessionEndReasonDisconnect
 	case semconv.OTelMCPTransportStreamableHTTP:
-		if ctx.Value(http.ServerContextKey) == nil {
-			return "" // idle sweep or shutdown: both come from the background
+		switch {
+		case x == nil && ctx.Value(http.ServerContextKey) == nil:
+			return backgroundEnd()
+		case x != nil && x.r.Method == http.MethodDelete, x == nil && !canceled:
+			return semconv.OTelMCPSessionEndReasonClientRequest
+		case !canceled || x.shuttingDown():
+			return semconv.OTelMCPSessionEndReasonShutdown // mcp-go closed the stream
 		}
-		if canceled {
-			return semconv.OTelMCPSessionEndReasonDisconnect // of the GET stream
-		}
-		return semconv.OTelMCPSessionEndReasonClientRequest // DELETE
+		return semconv.OTelMCPSessionEndReasonDisconnect // of the GET stream
 	}
 	return ""
+}
+
+// backgroundEnd tells the idle sweep of mcp-go from its shutdown. Both end a
+// session in a context that says nothing; only who calls tells them apart.
+func backgroundEnd() string {
+	pcs := make([]uintptr, 32)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
+	for {
+		f, more := frames.Next()
+		switch {
+		case strings.HasSuffix(f.Function, ".sweepExpiredSessions"), strings.Contains(f.Function, ".sweepExpiredSessions."):
+			return semconv.OTelMCPSessionEndReasonIdleTimeout
+		case strings.HasSuffix(f.Function, "(*StreamableHTTPServer).CloseSessions"):
+			return semconv.OTelMCPSessionEndReasonShutdown
+		}
+		if !more {
+			return ""
+		}
+	}
 }
 
 // wrapper says which of mcp-go's sessions a session is, and so how it can be

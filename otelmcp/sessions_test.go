@@ -118,7 +118,7 @@ var endings = []ending{
 		},
 	},
 	{
-		about: "CloseSessions", transport: streamable, network: "tcp", greeted: true, // shutdown or not: mcp-go does not say
+		about: "CloseSessions", transport: streamable, network: "tcp", reason: "shutdown", greeted: true,
 		open: func(t *testing.T, s *everything) func() {
 			h := streamableServer(s.MCPServer)
 			overHTTP(t, h, legacy).initialize()
@@ -126,7 +126,7 @@ var endings = []ending{
 		},
 	},
 	{
-		about: "idle for too long", transport: streamable, network: "tcp", greeted: true, // mcp-go does not say
+		about: "idle for too long", transport: streamable, network: "tcp", reason: "idle_timeout", greeted: true,
 		open: func(t *testing.T, s *everything) func() {
 			h := streamableServer(s.MCPServer, server.WithSessionIdleTTL(time.Millisecond)) // swept every second
 			p := overHTTP(t, h, legacy)

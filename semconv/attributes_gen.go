@@ -160,14 +160,40 @@ const (
 	// OTelMCPSessionEndReasonKey (closed enum): Why the session ended.
 	OTelMCPSessionEndReasonKey = attribute.Key("otelmcp.session.end_reason")
 
+	// OTelMCPSessionIntegrityKey (closed enum): What is odd about the session id
+	// that a message carried. A fact, no verdict.
+	OTelMCPSessionIntegrityKey = attribute.Key("otelmcp.session.integrity")
+
 	// OTelMCPSessionDurationKey (double): How long the session lasted, in seconds.
 	OTelMCPSessionDurationKey = attribute.Key("otelmcp.session.duration")
 
 	// OTelMCPRequestSizeKey (int): The size of the JSON-RPC request, in bytes.
 	OTelMCPRequestSizeKey = attribute.Key("otelmcp.request.size")
 
+	// OTelMCPRequestUnreadKey (int): How many bytes of the message were not looked
+	// at, because it was too large.
+	OTelMCPRequestUnreadKey = attribute.Key("otelmcp.request.unread")
+
 	// OTelMCPResponseSizeKey (int): The size of the JSON-RPC response, in bytes.
 	OTelMCPResponseSizeKey = attribute.Key("otelmcp.response.size")
+
+	// OTelMCPCancelRequestIDKey (string): The id of the request that the sender of
+	// `notifications/cancelled` wants to end.
+	OTelMCPCancelRequestIDKey = attribute.Key("otelmcp.cancel.request_id")
+
+	// OTelMCPCancelSourceKey (closed enum): Who ended a cancelled operation.
+	OTelMCPCancelSourceKey = attribute.Key("otelmcp.cancel.source")
+
+	// OTelMCPCancelAddressKey (string): The address of the peer that asked for the
+	// cancellation.
+	OTelMCPCancelAddressKey = attribute.Key("otelmcp.cancel.address")
+
+	// OTelMCPStreamEndReasonKey (closed enum): Why a stream of server-sent events
+	// ended.
+	OTelMCPStreamEndReasonKey = attribute.Key("otelmcp.stream.end_reason")
+
+	// OTelMCPStreamMessagesKey (int): How many messages went out on the stream.
+	OTelMCPStreamMessagesKey = attribute.Key("otelmcp.stream.messages")
 
 	// OTelMCPOperationDurationKey (double): How long the operation took, in
 	// seconds; the value of the duration metric.
@@ -504,6 +530,40 @@ const (
 	OTelMCPSessionEndReasonShutdown = "shutdown"
 )
 
+// Values of OTelMCPSessionIntegrityKey.
+const (
+	// The server never issued this session id.
+	OTelMCPSessionIntegrityUnknown = "unknown"
+	// The session had ended.
+	OTelMCPSessionIntegrityEnded = "ended"
+	// Another principal started the session.
+	OTelMCPSessionIntegrityPrincipalMismatch = "principal_mismatch"
+	// Another peer address started the session.
+	OTelMCPSessionIntegrityAddressMismatch = "address_mismatch"
+)
+
+// Values of OTelMCPCancelSourceKey.
+const (
+	// The client asked for it.
+	OTelMCPCancelSourceClientRequest = "client_request"
+	// The connection of the peer went away.
+	OTelMCPCancelSourceDisconnect = "disconnect"
+	// The server shut down.
+	OTelMCPCancelSourceShutdown = "shutdown"
+	// The server itself, for a reason of its own.
+	OTelMCPCancelSourceServer = "server"
+)
+
+// Values of OTelMCPStreamEndReasonKey.
+const (
+	// The client went away.
+	OTelMCPStreamEndReasonDisconnect = "disconnect"
+	// The server shut down.
+	OTelMCPStreamEndReasonShutdown = "shutdown"
+	// The server closed it.
+	OTelMCPStreamEndReasonServer = "server"
+)
+
 // Values of OTelMCPAuthKindKey.
 const (
 	// Who is it?
@@ -624,6 +684,8 @@ const (
 	OTelMCPRefusedReasonTaskTable = "task_table"
 	// The table of definitions was full.
 	OTelMCPRefusedReasonDefinitionTable = "definition_table"
+	// The table of requests that wait for their answer was full.
+	OTelMCPRefusedReasonPendingTable = "pending_table"
 	// A callback of the user panicked.
 	OTelMCPRefusedReasonCallbackPanic = "callback_panic"
 )

@@ -47,7 +47,7 @@ var rules = map[string]rule{
 	"otelmcp needs the OpenTelemetry API and mcp-go, no more": {
 		module: ".", pattern: "./otelmcp/...",
 		own:     []string{ours + "/otelmcp", ours + "/semconv"},
-		modules: append([]string{mcpGo, "github.com/gowebpki/jcs"}, otelAPI...),
+		modules: append([]string{mcpGo, "github.com/felixge/httpsnoop", "github.com/gowebpki/jcs"}, otelAPI...),
 		never:   []string{otelSDK, "go.opentelemetry.io/otel/exporters"},
 	},
 	"operation knows no MCP SDK": {

@@ -394,7 +394,7 @@ func (k *checker) messages(events []sdklog.Record, rm metricdata.ResourceMetrics
 	if !exists {
 		return
 	}
-	keys := []attribute.Key{semconv.OTelMCPStageKey, semconv.OTelMCPOutcomeKey, semconv.OTelMCPTransportKey}
+	keys := []attribute.Key{semconv.OTelMCPRoleKey, semconv.OTelMCPStageKey, semconv.OTelMCPOutcomeKey, semconv.OTelMCPTransportKey}
 	counted := map[attribute.Distinct]int64{}
 	sets := map[attribute.Distinct]attribute.Set{}
 	for i := range events {

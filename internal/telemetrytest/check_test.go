@@ -52,7 +52,7 @@ func toolCall() *operation {
 		name:     "tools/call get_weather",
 		kind:     trace.SpanKindServer,
 		duration: slices.Clone(common),
-		messages: slices.Clone(ours),
+		messages: append(slices.Clone(ours), semconv.OTelMCPRoleKey.String(semconv.OTelMCPRoleServer)),
 	}
 	op.span = slices.Concat(common, ours, []attribute.KeyValue{
 		semconv.JSONRPCRequestIDKey.String("7"),
@@ -131,7 +131,9 @@ func TestAllGood(t *testing.T) {
 	client.kind = trace.SpanKindClient
 	set(&client.span, semconv.ServerAddressKey.String("example.com"))
 	set(&client.duration, semconv.ServerAddressKey.String("example.com"))
-	set(&client.attrs, semconv.OTelMCPRoleKey.String(semconv.OTelMCPRoleClient))
+	for _, attrs := range []*[]attribute.KeyValue{&client.attrs, &client.messages} {
+		set(attrs, semconv.OTelMCPRoleKey.String(semconv.OTelMCPRoleClient))
+	}
 	client.emit(t, c)
 
 	// A method and a tool that nobody knows: themselves on the span and on the
@@ -266,8 +268,8 @@ func TestCheckFails(t *testing.T) {
 		},
 		{
 			name:  "value that a closed enum lacks",
-			spoil: func(op *operation) { set(&op.attrs, semconv.OTelMCPRoleKey.String("proxy")) },
-			want:  `event otelmcp.operation: attribute otelmcp.role has the value "proxy"`,
+			spoil: func(op *operation) { set(&op.attrs, semconv.OTelMCPCancelSourceKey.String("proxy")) },
+			want:  `event otelmcp.operation: attribute otelmcp.cancel.source has the value "proxy"`,
 		},
 		{
 			name: "method of an attacker on a metric",
@@ -341,8 +343,8 @@ func TestCheckFails(t *testing.T) {
 		},
 		{
 			name:  "attribute that a metric may not have",
-			spoil: func(op *operation) { set(&op.messages, semconv.OTelMCPRoleKey.String(semconv.OTelMCPRoleServer)) },
-			want:  "metric otelmcp.server.messages: attribute otelmcp.role is not allowed there",
+			spoil: func(op *operation) { set(&op.messages, semconv.OTelMCPCancelSourceKey.String(semconv.OTelMCPCancelSourceServer)) },
+			want:  "metric otelmcp.server.messages: attribute otelmcp.cancel.source is not allowed there",
 		},
 		{
 			name:  "attribute that a span may not have",
@@ -468,7 +470,7 @@ func TestCheckFails(t *testing.T) {
 		{
 			name:  "event that is not counted",
 			emit:  func(t *testing.T, c *Capture) { op := toolCall(); op.noMessage = true; op.emit(t, c) },
-			want:  "metric otelmcp.server.messages: 1 for {otelmcp.outcome=ok otelmcp.stage=handler otelmcp.transport=stdio}, and there are 2 events",
+			want:  "metric otelmcp.server.messages: 1 for {otelmcp.outcome=ok otelmcp.role=server otelmcp.stage=handler otelmcp.transport=stdio}, and there are 2 events",
 			spoil: func(*operation) {},
 		},
 		{

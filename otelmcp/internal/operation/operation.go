@@ -32,6 +32,14 @@ const (
 	roles
 )
 
+// String returns the otelmcp.role value.
+func (r Role) String() string {
+	if r == RoleClient {
+		return semconv.OTelMCPRoleClient
+	}
+	return semconv.OTelMCPRoleServer
+}
+
 // Caps, in bytes, of text that a peer or an error chose.
 const (
 	MaxName    = 128
@@ -77,6 +85,16 @@ type Operation struct {
 	ClientVersion   string
 	UserID          string
 	UserRoles       []string
+	JSONRPCVersion  string // when it is not 2.0; one of a few
+	RequestSize     int    // bytes of the message
+	ResponseSize    int    // bytes of its answer
+	HTTPVersion     string // network.protocol.version, one of a few
+	HTTPStatus      int    // of the HTTP response, when there was one
+
+	// Peer is what a transport tells of the other side and of the exchange:
+	// addresses, user agent, http.* and url.*. Facts is whatever else is to
+	// stand on the span and the event. Their text must be safe to record.
+	Peer, Facts []attribute.KeyValue
 
 	// Of a tool call.
 	ToolDigest     string
@@ -96,11 +114,15 @@ type Operation struct {
 	// Silent operations make no span and no duration, by the operator's
 	// filter. Their event and their count cannot be silenced.
 	Silent bool
+	// Instant operations are made when all is known of them. They are never
+	// counted as active.
+	Instant bool
 
 	rec       *Recorder
 	method    *method
 	span      trace.Span
 	start     time.Time
+	backdated bool
 	recording bool
 	active    bool
 	finished  atomic.Bool
@@ -112,6 +134,10 @@ type Operation struct {
 func (r *Recorder) Init(o *Operation, ctx context.Context, role Role) {
 	o.Context, o.Role, o.rec, o.start = ctx, role, r, time.Now()
 }
+
+// Since says that the message was first seen at t, before Init. Call it before
+// Begin.
+func (o *Operation) Since(t time.Time) { o.start, o.backdated = t, true }
 
 // Recorder returns the recorder that the operation belongs to.
 func (o *Operation) Recorder() *Recorder { return o.rec }
@@ -127,9 +153,12 @@ func (o *Operation) Begin(links ...trace.SpanContext) {
 		return
 	}
 	opts := o.method.start[o.Role]
-	if o.NewRoot || len(links) > 0 {
+	if o.NewRoot || o.backdated || len(links) > 0 {
 		// The shared slice must not be appended to in place.
-		opts = append(make([]trace.SpanStartOption, 0, len(opts)+2), opts...)
+		opts = append(make([]trace.SpanStartOption, 0, len(opts)+3), opts...)
+		if o.backdated {
+			opts = append(opts, trace.WithTimestamp(o.start))
+		}
 		if o.NewRoot {
 			opts = append(opts, trace.WithNewRoot())
 		}
@@ -142,7 +171,7 @@ func (o *Operation) Begin(links ...trace.SpanContext) {
 		}
 	}
 	o.startSpan(opts)
-	if o.Role == RoleServer {
+	if o.Role == RoleServer && !o.Instant {
 		o.countActive()
 	}
 }
@@ -193,10 +222,12 @@ func (o *Operation) AddLink(sc trace.SpanContext) {
 // Begun reports whether Begin was called.
 func (o *Operation) Begun() bool { return o.method != nil }
 
-// Finish ends the operation and emits it. Only the first call does.
-func (o *Operation) Finish() {
+// Finish ends the operation and emits it. Only the first call does. It reports
+// whether this was the first one and both records that cannot be silenced, the
+// event and the count, were handed over.
+func (o *Operation) Finish() (recorded bool) {
 	if !o.finished.CompareAndSwap(false, true) {
-		return
+		return false
 	}
 	if o.method == nil {
 		o.method = o.rec.method(o.Method.Text)
@@ -213,6 +244,9 @@ func (o *Operation) Finish() {
 		code:            res.code,
 		protocolVersion: o.ProtocolVersion,
 		network:         o.Network,
+		httpVersion:     o.HTTPVersion,
+		jsonrpcVersion:  o.JSONRPCVersion,
+		role:            o.Role,
 		transport:       o.Transport,
 		stage:           o.Stage,
 		outcome:         res.outcome,
@@ -220,13 +254,13 @@ func (o *Operation) Finish() {
 	s := o.rec.series.get(&key, o.rec.extra)
 
 	sev, sevText := severity(res.outcome)
-	logging := o.rec.enabled(ctx, sev)
+	logging, recorded := o.rec.enabled(ctx, sev)
 	if logging || o.recording {
 		buf := attrPool.Get().(*[]attribute.KeyValue)
 		attrs := o.attributes((*buf)[:0], s, &res)
 		message := o.clean(semconv.OTelMCPOperationErrorMessageKey, scrub.Text(o.Message, MaxMessage))
 		if logging {
-			o.emitEvent(ctx, s, attrs, sev, sevText, end, message)
+			recorded = o.emitEvent(ctx, s, attrs, sev, sevText, end, message)
 		}
 		if o.recording {
 			o.emitSpan(s, attrs, res.errorType, message)
@@ -235,16 +269,17 @@ func (o *Operation) Finish() {
 		*buf = attrs[:0]
 		attrPool.Put(buf)
 	}
-	o.emitMetrics(ctx, s, elapsed)
+	recorded = o.emitMetrics(ctx, s, elapsed) && recorded
 	if o.span != nil {
 		o.endSpan()
 	}
+	return recorded
 }
 
 // attrPool holds attribute slices between operations: the SDK copies what it
 // is given.
 var attrPool = sync.Pool{New: func() any {
-	s := make([]attribute.KeyValue, 0, 40)
+	s := make([]attribute.KeyValue, 0, 48)
 	return &s
 }}
 
@@ -262,12 +297,8 @@ func (o *Operation) attributes(attrs []attribute.KeyValue, s *series, res *resul
 			o.restore(&attrs[i], o.Prompt)
 		}
 	}
-	role := semconv.OTelMCPRoleServer
-	if o.Role == RoleClient {
-		role = semconv.OTelMCPRoleClient
-	}
 	attrs = append(attrs,
-		semconv.OTelMCPRoleKey.String(role),
+		semconv.OTelMCPRoleKey.String(o.Role.String()),
 		semconv.OTelMCPTransportKey.String(o.Transport),
 		semconv.OTelMCPStageKey.String(o.Stage),
 		semconv.OTelMCPOutcomeKey.String(res.outcome),
@@ -305,6 +336,17 @@ func (o *Operation) attributes(attrs []attribute.KeyValue, s *series, res *resul
 	if o.ArgumentsSize > 0 {
 		attrs = append(attrs, semconv.OTelMCPToolArgumentsSizeKey.Int(o.ArgumentsSize))
 	}
+	if o.RequestSize > 0 {
+		attrs = append(attrs, semconv.OTelMCPRequestSizeKey.Int(o.RequestSize))
+	}
+	if o.ResponseSize > 0 {
+		attrs = append(attrs, semconv.OTelMCPResponseSizeKey.Int(o.ResponseSize))
+	}
+	attrs = append(attrs, o.Peer...)
+	if o.HTTPStatus != 0 {
+		attrs = append(attrs, semconv.HTTPResponseStatusCodeKey.Int(o.HTTPStatus))
+	}
+	attrs = append(attrs, o.Facts...)
 	return append(attrs, o.rec.extra...)
 }
 
@@ -330,14 +372,16 @@ func (r *Recorder) Clean(key attribute.Key, value string) (out string) {
 	return out
 }
 
-func (r *Recorder) enabled(ctx context.Context, sev log.Severity) (on bool) {
+// enabled reports whether anybody wants the event, and whether the logger could
+// say so.
+func (r *Recorder) enabled(ctx context.Context, sev log.Severity) (on, said bool) {
 	defer r.Guard()
-	return r.logger.Enabled(ctx, log.EnabledParameters{Severity: sev, EventName: semconv.OTelMCPOperationEventName})
+	return r.logger.Enabled(ctx, log.EnabledParameters{Severity: sev, EventName: semconv.OTelMCPOperationEventName}), true
 }
 
 func (o *Operation) emitEvent(ctx context.Context, s *series, attrs []attribute.KeyValue,
 	sev log.Severity, sevText string, end time.Time, message string,
-) {
+) (done bool) {
 	defer o.rec.Guard()
 	var rec log.Record
 	rec.SetEventName(semconv.OTelMCPOperationEventName)
@@ -355,6 +399,7 @@ func (o *Operation) emitEvent(ctx context.Context, s *series, attrs []attribute.
 	}
 	rec.AddAttributes(attrs...)
 	o.rec.logger.Emit(ctx, rec)
+	return true
 }
 
 func (o *Operation) emitSpan(s *series, attrs []attribute.KeyValue, errorType, message string) {
@@ -377,13 +422,27 @@ func (o *Operation) emitSpan(s *series, attrs []attribute.KeyValue, errorType, m
 	}
 }
 
-func (o *Operation) emitMetrics(ctx context.Context, s *series, elapsed float64) {
+func (o *Operation) emitMetrics(ctx context.Context, s *series, elapsed float64) (counted bool) {
 	if o.active {
 		o.countInactive(ctx)
 	}
-	o.countMessage(ctx, s)
+	counted = o.countMessage(ctx, s)
 	if !o.Silent && o.Method.Text != "" {
 		o.recordDuration(ctx, s, elapsed)
+	}
+	if o.Role == RoleServer && (o.RequestSize > 0 || o.ResponseSize > 0) {
+		o.recordSizes(ctx, s)
+	}
+	return counted
+}
+
+func (o *Operation) recordSizes(ctx context.Context, s *series) {
+	defer o.rec.Guard()
+	if o.RequestSize > 0 {
+		o.rec.requestSize.Record(ctx, int64(o.RequestSize), s.sizes...)
+	}
+	if o.ResponseSize > 0 {
+		o.rec.responseSize.Record(ctx, int64(o.ResponseSize), s.sizes...)
 	}
 }
 
@@ -392,9 +451,10 @@ func (o *Operation) countInactive(ctx context.Context) {
 	o.rec.operationsActive.Add(ctx, -1, o.method.active...)
 }
 
-func (o *Operation) countMessage(ctx context.Context, s *series) {
+func (o *Operation) countMessage(ctx context.Context, s *series) (done bool) {
 	defer o.rec.Guard()
 	o.rec.messages.Add(ctx, 1, s.messages...)
+	return true
 }
 
 func (o *Operation) recordDuration(ctx context.Context, s *series, elapsed float64) {

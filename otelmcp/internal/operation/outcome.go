@@ -8,6 +8,7 @@ package operation
 // method and SDK; role decides the one place where they differ.
 
 import (
+	"net/http"
 	"strconv"
 
 	"go.opentelemetry.io/otel/log"
@@ -56,6 +57,8 @@ func (o *Operation) resolve() result {
 	}
 	if r.outcome == "" {
 		switch {
+		case o.Code == 0 && o.HTTPStatus >= http.StatusBadRequest:
+			r.outcome = outcomeOfStatus(o.HTTPStatus)
 		case o.Code == 0:
 			r.outcome = semconv.OTelMCPOutcomeOK
 		case o.Role == RoleServer && CallersFault(o.Code):
@@ -73,12 +76,27 @@ func (o *Operation) resolve() result {
 		r.errorType = semconv.ErrorTypeTimeout
 	case o.Code != 0 && (o.Role == RoleClient || !CallersFault(o.Code)):
 		r.errorType = r.code
+	case o.Code == 0 && o.HTTPStatus >= http.StatusBadRequest && r.outcome != semconv.OTelMCPOutcomeDenied &&
+		r.outcome != semconv.OTelMCPOutcomeCancelled:
+		r.errorType = strconv.Itoa(o.HTTPStatus) // a refusal by authentication or authorization is no failure
 	case r.outcome == semconv.OTelMCPOutcomeCancelled:
 		r.errorType = semconv.ErrorTypeCancelled
 	case r.outcome == semconv.OTelMCPOutcomeError:
 		r.errorType = semconv.ErrorTypeOther
 	}
 	return r
+}
+
+// outcomeOfStatus is for an HTTP exchange that was refused without a JSON-RPC
+// error.
+func outcomeOfStatus(status int) string {
+	switch {
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return semconv.OTelMCPOutcomeDenied
+	case status >= http.StatusInternalServerError:
+		return semconv.OTelMCPOutcomeError
+	}
+	return semconv.OTelMCPOutcomeRejected
 }
 
 // severity is how loud an outcome is in a log.

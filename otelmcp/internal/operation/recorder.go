@@ -55,6 +55,9 @@ type Recorder struct {
 	operationsActive      metric.Int64UpDownCounter
 	sessionsActive        metric.Int64UpDownCounter
 	refused               metric.Int64Counter
+	requestSize           metric.Int64Histogram
+	responseSize          metric.Int64Histogram
+	decisions             metric.Int64Counter
 
 	methods  map[string]*method
 	series   seriesCache
@@ -89,6 +92,9 @@ func New(c Config) *Recorder {
 	r.operationsActive = create(meter, semconv.NewOTelMCPServerOperationsActive, metric.Int64UpDownCounter(metricnoop.Int64UpDownCounter{}), &errs)
 	r.sessionsActive = create(meter, semconv.NewOTelMCPServerSessionsActive, metric.Int64UpDownCounter(metricnoop.Int64UpDownCounter{}), &errs)
 	r.refused = create(meter, semconv.NewOTelMCPTelemetryRefused, metric.Int64Counter(metricnoop.Int64Counter{}), &errs)
+	r.requestSize = create(meter, semconv.NewOTelMCPServerRequestSize, metric.Int64Histogram(metricnoop.Int64Histogram{}), &errs)
+	r.responseSize = create(meter, semconv.NewOTelMCPServerResponseSize, metric.Int64Histogram(metricnoop.Int64Histogram{}), &errs)
+	r.decisions = create(meter, semconv.NewOTelMCPAuthDecisions, metric.Int64Counter(metricnoop.Int64Counter{}), &errs)
 	if err := errors.Join(errs...); err != nil {
 		otel.Handle(err)
 	}

@@ -29,6 +29,9 @@ type seriesKey struct {
 	method, tool, prompt      string
 	errorType, code           string
 	protocolVersion, network  string
+	httpVersion               string
+	jsonrpcVersion            string
+	role                      Role
 	transport, stage, outcome string
 }
 
@@ -36,6 +39,7 @@ type series struct {
 	attrs    []attribute.KeyValue // the conventions' metric attributes
 	duration []metric.RecordOption
 	messages []metric.AddOption
+	sizes    []metric.RecordOption
 	spanName string
 	body     string
 }
@@ -85,16 +89,27 @@ func newSeries(k *seriesKey, extra []attribute.KeyValue) *series {
 	add(semconv.ErrorTypeKey, k.errorType)
 	add(semconv.RPCResponseStatusCodeKey, k.code)
 	add(semconv.MCPProtocolVersionKey, k.protocolVersion)
+	add(semconv.JSONRPCProtocolVersionKey, k.jsonrpcVersion)
 	add(semconv.NetworkTransportKey, k.network)
+	if k.httpVersion != "" {
+		add(semconv.NetworkProtocolNameKey, "http")
+		add(semconv.NetworkProtocolVersionKey, k.httpVersion)
+	}
 
 	durationSet := attribute.NewSet(append(slices.Clip(s.attrs), extra...)...)
 	s.duration = []metric.RecordOption{metric.WithAttributeSet(durationSet)}
 	messageSet := attribute.NewSet(append([]attribute.KeyValue{
+		semconv.OTelMCPRoleKey.String(k.role.String()),
 		semconv.OTelMCPStageKey.String(k.stage),
 		semconv.OTelMCPOutcomeKey.String(k.outcome),
 		semconv.OTelMCPTransportKey.String(k.transport),
 	}, extra...)...)
 	s.messages = []metric.AddOption{metric.WithAttributeSet(messageSet)}
+	sizes := []attribute.KeyValue{semconv.OTelMCPTransportKey.String(k.transport)}
+	if k.method != "" {
+		sizes = append(sizes, semconv.MCPMethodNameKey.String(k.method))
+	}
+	s.sizes = []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(append(sizes, extra...)...))}
 
 	var b strings.Builder
 	b.WriteString(k.method)

@@ -9,6 +9,7 @@ package session
 import (
 	"context"
 	"hash/maphash"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,6 +52,10 @@ type Session struct {
 	ID        string // as emitted; on stdio our own
 	Transport string
 	Network   string
+	// Who started it, as far as that is known: the verified principal, and the
+	// address of the peer.
+	UserID  string
+	Address netip.Addr
 
 	start   time.Time
 	peer    atomic.Pointer[Peer]
@@ -82,11 +87,28 @@ type Table struct {
 	seed   maphash.Seed
 	size   atomic.Int64
 	full   atomic.Bool
-	shards [shards]struct {
-		mu sync.RWMutex
-		m  map[string]*Session
-	}
+	shards [shards]shard
 }
+
+type shard struct {
+	mu sync.RWMutex
+	m  map[string]*Session
+	// ended remembers, by their hashes, the ids of the sessions that ended
+	// last; ring is their order. issued are ids on their way to a client,
+	// whose session is not registered yet.
+	ended  map[uint64]struct{}
+	ring   []uint64
+	next   int
+	issued map[string]struct{}
+}
+
+// MaxEnded bounds how many ended sessions are told from ids that were never
+// issued.
+const MaxEnded = 32768
+
+// maxIssued bounds the ids of a shard that were sent to a client before the
+// session was registered. mcp-go registers it right after.
+const maxIssued = 64
 
 // NewTable returns an empty table that records through rec.
 func NewTable(rec *operation.Recorder) *Table {
@@ -98,21 +120,86 @@ func (t *Table) Refused() bool { return t.full.Load() }
 
 // Get returns the session that the SDK knows by key, or nil.
 func (t *Table) Get(key string) *Session {
-	sh := &t.shards[maphash.String(t.seed, key)%shards]
+	sh, _ := t.shard(key)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	return sh.m[key]
+}
+
+func (t *Table) shard(key string) (sh *shard, hash uint64) {
+	hash = maphash.String(t.seed, key)
+	return &t.shards[hash%shards], hash
+}
+
+// Issue says that the server is about to tell a client the id key, so that its
+// next request does not look like one with an id that was never issued.
+func (t *Table) Issue(key string) {
+	sh, _ := t.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if _, open := sh.m[key]; open || len(sh.issued) >= maxIssued {
+		return
+	}
+	if sh.issued == nil {
+		sh.issued = make(map[string]struct{})
+	}
+	sh.issued[key] = struct{}{}
+}
+
+// Integrity says what is odd about a request that carries the id key and comes
+// from user and address: an otelmcp.session.integrity value, or "" when nothing
+// is. What is not known (an empty user at the session's start, no address)
+// does not differ. Who sends less than the session was started with does.
+func (t *Table) Integrity(key, user string, address netip.Addr) string {
+	sh, hash := t.shard(key)
+	sh.mu.RLock()
+	s := sh.m[key]
+	_, ended := sh.ended[hash]
+	_, issued := sh.issued[key]
+	sh.mu.RUnlock()
+	switch {
+	case s == nil && ended:
+		return semconv.OTelMCPSessionIntegrityEnded
+	case s == nil && !issued && !t.Refused():
+		return semconv.OTelMCPSessionIntegrityUnknown
+	case s == nil:
+		return ""
+	case s.UserID != "" && s.UserID != user:
+		return semconv.OTelMCPSessionIntegrityPrincipalMismatch
+	case s.Address.IsValid() && address.IsValid() && s.Address != address:
+		return semconv.OTelMCPSessionIntegrityAddressMismatch
+	}
+	return ""
+}
+
+// remember keeps that the session with this hash ended. The shard is locked.
+func (sh *shard) remember(hash uint64) {
+	if sh.ended == nil {
+		sh.ended = make(map[uint64]struct{})
+	}
+	if _, again := sh.ended[hash]; again {
+		return
+	}
+	if len(sh.ring) < MaxEnded/shards {
+		sh.ring = append(sh.ring, hash)
+	} else {
+		delete(sh.ended, sh.ring[sh.next])
+		sh.ring[sh.next] = hash
+		sh.next = (sh.next + 1) % len(sh.ring)
+	}
+	sh.ended[hash] = struct{}{}
 }
 
 // Start records that a session began and keeps it under the SDK's key.
 func (t *Table) Start(ctx context.Context, key string, s *Session) {
 	s.start = time.Now()
 	if t.size.Add(1) <= Max {
-		sh := &t.shards[maphash.String(t.seed, key)%shards]
+		sh, _ := t.shard(key)
 		sh.mu.Lock()
 		if sh.m == nil {
 			sh.m = make(map[string]*Session)
 		}
+		delete(sh.issued, key)
 		if _, again := sh.m[key]; again {
 			t.size.Add(-1)
 		}
@@ -136,13 +223,14 @@ func (t *Table) Start(ctx context.Context, key string, s *Session) {
 // otelmcp.session.end_reason values or empty when it is not known. fallback
 // stands in for a session that the table refused.
 func (t *Table) End(ctx context.Context, key, reason string, fallback *Session) {
-	sh := &t.shards[maphash.String(t.seed, key)%shards]
+	sh, hash := t.shard(key)
 	sh.mu.Lock()
 	s, known := sh.m[key]
 	if known {
 		delete(sh.m, key)
 		t.size.Add(-1)
 	}
+	sh.remember(hash)
 	sh.mu.Unlock()
 	if !known {
 		s = fallback
@@ -176,6 +264,12 @@ func (s *Session) attributes() []attribute.KeyValue {
 		semconv.OTelMCPTransportKey.String(s.Transport))
 	if s.ID != "" {
 		attrs = append(attrs, semconv.MCPSessionIDKey.String(s.ID))
+	}
+	if s.UserID != "" {
+		attrs = append(attrs, semconv.UserIDKey.String(s.UserID))
+	}
+	if s.Address.IsValid() {
+		attrs = append(attrs, semconv.ClientAddressKey.String(s.Address.String()))
 	}
 	if p := s.Peer(); p != nil {
 		if p.Name != "" {

@@ -1,0 +1,110 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package peer tells where an HTTP request comes from, without believing what
+// anybody can write into a header.
+package peer
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// maxHops bounds how many elements of X-Forwarded-For are looked at.
+const maxHops = 64
+
+// Address is where a request comes from. Fields that are zero are not known.
+type Address struct {
+	Peer, Client         netip.Addr
+	PeerPort, ClientPort uint16
+}
+
+// Resolver tells where requests come from. It is safe for concurrent use.
+type Resolver struct{ trusted []netip.Prefix }
+
+// NewResolver returns a Resolver that believes the peers in trusted. Prefixes
+// that are not valid are left out.
+func NewResolver(trusted []netip.Prefix) *Resolver {
+	r := &Resolver{}
+	for _, p := range trusted {
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		if p = p.Masked(); p.IsValid() {
+			r.trusted = append(r.trusted, p)
+		}
+	}
+	return r
+}
+
+// Resolve returns where req comes from. The client is the peer, unless the peer
+// is trusted: then X-Forwarded-For is followed from the right, past trusted
+// addresses, to the first that is not, or to the last that can be read. What
+// stands to the left of that, the client may have written.
+//
+// The header Forwarded (RFC 7239) is not read: a proxy that manages one of the
+// two passes on the other as the client sent it.
+func (r *Resolver) Resolve(req *http.Request) Address {
+	var a Address
+	if p, err := netip.ParseAddrPort(req.RemoteAddr); err == nil {
+		a.Peer, a.PeerPort = p.Addr().Unmap().WithZone(""), p.Port()
+	} else if ip, err := netip.ParseAddr(req.RemoteAddr); err == nil {
+		a.Peer = ip.Unmap().WithZone("")
+	}
+	a.Client, a.ClientPort = a.Peer, a.PeerPort
+	if !r.trusts(a.Peer) {
+		return a
+	}
+	lines := req.Header["X-Forwarded-For"]
+	for hops := 0; len(lines) > 0; {
+		rest := lines[len(lines)-1]
+		lines = lines[:len(lines)-1]
+		for more := true; more; hops++ {
+			if hops >= maxHops {
+				return a
+			}
+			element := rest
+			if comma := strings.LastIndexByte(rest, ','); comma >= 0 {
+				element, rest = rest[comma+1:], rest[:comma]
+			} else {
+				more = false
+			}
+			ip, port, ok := parse(strings.Trim(element, " \t"))
+			if !ok {
+				return a
+			}
+			a.Client, a.ClientPort = ip, port
+			if !r.trusts(ip) {
+				return a
+			}
+		}
+	}
+	return a
+}
+
+func (r *Resolver) trusts(ip netip.Addr) bool {
+	for _, p := range r.trusted {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// maxElement is longer than any address with its port.
+const maxElement = 64
+
+func parse(s string) (ip netip.Addr, port uint16, ok bool) {
+	if len(s) > maxElement {
+		return ip, 0, false
+	}
+	if p, err := netip.ParseAddrPort(s); err == nil {
+		return p.Addr().Unmap().WithZone(""), p.Port(), true
+	}
+	if n := len(s); n > 1 && s[0] == '[' && s[n-1] == ']' {
+		s = s[1 : n-1]
+	}
+	ip, err := netip.ParseAddr(s)
+	return ip.Unmap().WithZone(""), 0, err == nil
+}

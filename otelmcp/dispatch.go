@@ -22,6 +22,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/jsonrpc"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
@@ -43,7 +44,8 @@ type message struct {
 	session  string            // the id that mcp-go gave its session
 	// integrity is what is odd about its session, if anything.
 	integrity string
-	key       string // what an answer's id is compared by; set with parsed
+	id        any    // as a hook told it
+	key       string // what an answer's id is compared by, as an edge read it
 
 	metaSeen, headersSeen bool // our propagators ran
 	parsed                bool // a hook has shown the parsed request
@@ -52,6 +54,15 @@ type message struct {
 	// Set from the goroutine that runs a tool's handler. When the call became
 	// a task, that one outlives the operation.
 	handlerRan, panicked atomic.Bool
+}
+
+// answerKey is what the id of the message's answer is compared by; "" when it is
+// not known.
+func (m *message) answerKey() string {
+	if m.key == "" && m.id != nil {
+		_, m.key = jsonrpc.ID(m.id)
+	}
+	return m.key
 }
 
 type messageKey struct{}

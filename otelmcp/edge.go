@@ -133,10 +133,14 @@ func (i *Instrumentation) noticeCancel(session string, e *jsonrpc.Envelope, addr
 }
 
 func (i *Instrumentation) takeNotice(m *message) (notice, bool) {
-	if m.key == "" {
+	if i.edges.notices.Empty() {
 		return notice{}, false
 	}
-	return i.edges.notices.Take(m.session + "\x00" + m.key)
+	key := m.answerKey()
+	if key == "" {
+		return notice{}, false
+	}
+	return i.edges.notices.Take(m.session + "\x00" + key)
 }
 
 // settleCancel records who ended a message that was cancelled. without is who
@@ -237,6 +241,10 @@ func (m *message) describeSession(id string) {
 		m.SessionID = m.i.sessionID(id)
 		return
 	}
+	m.describeKnown(known)
+}
+
+func (m *message) describeKnown(known *session.Session) {
 	m.SessionID, m.Transport, m.Network = known.ID, known.Transport, known.Network
 	if p := known.Peer(); p != nil {
 		if m.ClientName == "" {

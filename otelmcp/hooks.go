@@ -54,7 +54,7 @@ func (i *Instrumentation) parse(ctx context.Context, m *message, id, request any
 		return
 	}
 	m.parsed = true
-	m.RequestID, m.key = requestID(id), requestKey(id)
+	m.RequestID, m.id = requestID(id), id
 	switch r := request.(type) {
 	case *mcp.CallToolRequest:
 		m.Tool.Text = r.Params.Name
@@ -99,19 +99,6 @@ func requestID(id any) string {
 		return strconv.FormatInt(v, 10)
 	case int:
 		return strconv.Itoa(v)
-	}
-	return ""
-}
-
-// requestKey is what the id of an answer is compared by, as in
-// [jsonrpc.Envelope].
-func requestKey(id any) string {
-	text := requestID(id)
-	switch id.(type) {
-	case string:
-		return "s" + text
-	case float64, int64, int:
-		return "n" + text
 	}
 	return ""
 }
@@ -221,7 +208,7 @@ func (i *Instrumentation) onError(ctx context.Context, id any, _ mcp.MCPMethod, 
 	m.settled = true
 	m.Code = operation.CodeInternalError // until err says better
 	if _, ok := errors.AsType[*server.UnparsableMessageError](err); ok {
-		m.RequestID, m.key = requestID(id), requestKey(id) // request is at most half filled
+		m.RequestID, m.id = requestID(id), id // request is at most half filled
 	} else {
 		i.parse(ctx, m, id, request)
 	}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/jsonrpc"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/pending"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
@@ -76,7 +77,8 @@ type lines struct {
 
 	mu     sync.Mutex
 	eof    bool
-	closed bool // mcp-go is through; what is still read goes nowhere
+	known  *session.Session // remembered beyond its end, which comes before ours
+	closed bool             // mcp-go is through; what is still read goes nowhere
 }
 
 // Value makes the edge findable from the contexts that derive from it.
@@ -119,8 +121,8 @@ func (l *lines) ended(m *message) {
 		return (w.e.Method == m.Method.Text || w.unread > 0) && w.m.CompareAndSwap(nil, m)
 	}
 	var ok bool
-	if m.key != "" {
-		_, ok = l.waiting.Find(m.key, claim)
+	if key := m.answerKey(); key != "" {
+		_, ok = l.waiting.Find(key, claim)
 	} else { // hooks tell nothing of a method that mcp-go does not know
 		_, ok = l.waiting.FindAny(func(w *line) bool { return w.e.Key != "" && claim(w) })
 	}
@@ -137,6 +139,7 @@ func (l *lines) read(raw []byte, size int) {
 	defer l.i.rec.Guard()
 	i := l.i
 	i.edges.ledger.arrive()
+	l.session() // which may be over when the line is
 	w := &line{size: size, since: time.Now(), unread: size - len(raw)}
 	whole := w.unread == 0
 	if whole {
@@ -186,7 +189,7 @@ func (l *lines) wrote(raw []byte, failed bool) {
 	defer l.i.rec.Guard()
 	on := &message{i: l.i}
 	on.Transport, on.Network = semconv.OTelMCPTransportStdio, semconv.NetworkTransportPipe
-	on.describeSession(stdioKey)
+	l.describeSession(on)
 	l.i.watchOutgoing(l.Context, on, raw[:min(len(raw), maxHead)], len(raw), failed, func(e *jsonrpc.Envelope, size int, failed bool) {
 		if w, ok := l.takeAnswered(e.Key); ok {
 			l.finish(w, e, size, failed)
@@ -204,7 +207,10 @@ func (l *lines) takeAnswered(key string) (w *line, ok bool) {
 	if w, ok = l.waiting.Take(key); ok {
 		return w, ok
 	}
-	return l.waiting.TakeFunc(unread, through)
+	if w, ok = l.waiting.TakeFunc(unread, through); ok {
+		return w, ok
+	}
+	return l.waiting.Take(unread)
 }
 
 // finish ends a line that was answered with answer, or without one.
@@ -224,7 +230,7 @@ func (l *lines) finish(w *line, answer *jsonrpc.Envelope, size int, unsent bool)
 	if unsent {
 		m.undelivered()
 	}
-	l.i.settleCancel(m, l.cancelSource())
+	l.i.settleCancel(m, l.cancelSource(unsent))
 	l.i.finish(m)
 }
 
@@ -237,7 +243,7 @@ func (l *lines) record(w *line, answer *jsonrpc.Envelope, size int, unsent bool)
 	m.Instant = true
 	m.Transport, m.Network = semconv.OTelMCPTransportStdio, semconv.NetworkTransportPipe
 	m.describe(&w.e, nil)
-	m.describeSession(stdioKey)
+	l.describeSession(m)
 	i.identify(m)
 	m.RequestSize, m.ResponseSize = w.size, size
 	if w.unread > 0 {
@@ -247,6 +253,8 @@ func (l *lines) record(w *line, answer *jsonrpc.Envelope, size int, unsent bool)
 	case answer != nil:
 		m.Code = answer.Code
 		m.Outcome = outcomeOfRejection(m.Code)
+	case w.e.Kind == jsonrpc.Request && w.e.Silent: // with a result, it is not dispatched
+		m.Outcome = semconv.OTelMCPOutcomeRejected
 	case w.e.Kind == jsonrpc.Response:
 		m.Outcome = semconv.OTelMCPOutcomeRejected // nobody had asked
 	case w.e.Kind == jsonrpc.Notification:
@@ -256,8 +264,26 @@ func (l *lines) record(w *line, answer *jsonrpc.Envelope, size int, unsent bool)
 		m.Outcome = semconv.OTelMCPOutcomeCancelled
 	}
 	m.beginSpan()
-	i.settleCancel(m, l.cancelSource())
+	i.settleCancel(m, l.cancelSource(unsent))
 	i.finish(m)
+}
+
+// session returns what is known of the session, if it has begun.
+func (l *lines) session() *session.Session {
+	known := l.i.sessions.Get(stdioKey)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if known != nil && !l.closed {
+		l.known = known
+	}
+	return l.known
+}
+
+func (l *lines) describeSession(m *message) {
+	m.session = stdioKey
+	if known := l.session(); known != nil {
+		m.describeKnown(known)
+	}
 }
 
 func (l *lines) atEOF() bool {
@@ -267,14 +293,14 @@ func (l *lines) atEOF() bool {
 }
 
 // cancelSource is who ends what is in flight, if not the client's own wish.
-func (l *lines) cancelSource() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (l *lines) cancelSource(unsent bool) string {
 	switch {
-	case l.eof:
+	case l.atEOF():
 		return semconv.OTelMCPCancelSourceDisconnect
 	case l.Context.Err() != nil:
 		return semconv.OTelMCPCancelSourceShutdown
+	case unsent:
+		return semconv.OTelMCPCancelSourceDisconnect
 	}
 	return semconv.OTelMCPCancelSourceServer
 }

@@ -36,7 +36,7 @@ func Head(prefix []byte) (e Envelope, complete bool) {
 		case "id":
 			var v any
 			if json.Unmarshal(raw, &v) == nil {
-				e.ID, e.Key = id(v)
+				e.ID, e.Key = ID(v)
 				hasID = v != nil
 			}
 		case "result":

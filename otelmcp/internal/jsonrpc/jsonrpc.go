@@ -77,7 +77,7 @@ func Parse(raw []byte) Envelope {
 		return e
 	}
 	e.Version, e.Method = base.JSONRPC, base.Method
-	e.ID, e.Key = id(base.ID)
+	e.ID, e.Key = ID(base.ID)
 	e.HasResult, e.HasError = present(base.Result), present(base.Error)
 	e.EmptyResult = !e.HasError && empty(base.Result)
 	e.setError(base.Error)
@@ -157,7 +157,7 @@ func (e *Envelope) setParams(raw json.RawMessage) {
 	read(p.URI, &e.URI)
 	var target any
 	read(p.RequestID, &target)
-	e.Target, e.TargetKey = id(target)
+	e.Target, e.TargetKey = ID(target)
 	read(p.Meta, &e.Meta)
 	var info clientInfo
 	read(p.ClientInfo, &info)
@@ -178,9 +178,9 @@ func read(raw json.RawMessage, into any) {
 	}
 }
 
-// id renders an id as text and as a key. mcp-go reads a number as a float64 and
-// writes it so.
-func id(v any) (text, key string) {
+// ID renders a decoded id as text, if it is a string or a number, and as a key.
+// mcp-go reads a number as a float64 and writes it so.
+func ID(v any) (text, key string) {
 	switch v := v.(type) {
 	case nil:
 		return "", ""

@@ -10,11 +10,13 @@ import (
 	"container/list"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // Table holds at most its maximum of entries. It is safe for concurrent use.
 type Table[T any] struct {
 	mu    sync.Mutex
+	n     atomic.Int64
 	max   int
 	all   list.List // of *entry[T], oldest first
 	byKey map[string][]*list.Element
@@ -30,6 +32,9 @@ func NewTable[T any](size int) *Table[T] {
 	return &Table[T]{max: size, byKey: make(map[string][]*list.Element)}
 }
 
+// Empty reports whether nothing waits.
+func (t *Table[T]) Empty() bool { return t.n.Load() == 0 }
+
 // Add puts v under key. When the table is full the oldest entry makes room and
 // is returned: nothing that waits is forgotten unseen.
 func (t *Table[T]) Add(key string, v T) (evicted T, full bool) {
@@ -38,6 +43,7 @@ func (t *Table[T]) Add(key string, v T) (evicted T, full bool) {
 	if t.all.Len() >= t.max {
 		evicted, full = t.remove(t.all.Front()), true
 	}
+	t.n.Add(1)
 	t.byKey[key] = append(t.byKey[key], t.all.PushBack(&entry[T]{key, v}))
 	return evicted, full
 }
@@ -104,5 +110,6 @@ func (t *Table[T]) remove(e *list.Element) T {
 		at := slices.Index(same, e)
 		t.byKey[key] = slices.Delete(same, at, at+1)
 	}
+	t.n.Add(-1)
 	return t.all.Remove(e).(*entry[T]).value
 }

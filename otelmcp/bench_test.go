@@ -106,7 +106,7 @@ type floor struct {
 	add     []metric.AddOption
 }
 
-func newFloor(tb testing.TB, p pipeline, same bool) *floor { //nolint:revive // one of two sizes
+func newFloor(tb testing.TB, p pipeline, same bool) *floor {
 	tb.Helper()
 	m := p.metric.Meter("floor")
 	set := metric.WithAttributeSet(attribute.NewSet(attribute.String("a1", "tools/call"), attribute.String("a2", "echo")))

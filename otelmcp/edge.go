@@ -126,9 +126,9 @@ type asked struct {
 	ping *operation.Operation
 }
 
-func (i *Instrumentation) noticeCancel(session string, e *jsonrpc.Envelope, address string) {
+func (i *Instrumentation) noticeCancel(sessionID string, e *jsonrpc.Envelope, address string) {
 	if e.TargetKey != "" {
-		i.edges.notices.Add(session+"\x00"+e.TargetKey, notice{address})
+		i.edges.notices.Add(sessionID+"\x00"+e.TargetKey, notice{address})
 	}
 }
 
@@ -267,7 +267,6 @@ func (i *Instrumentation) sent(ctx context.Context, on *message, method string, 
 	o.SessionID, o.Transport, o.Network, o.HTTPVersion = on.SessionID, on.Transport, on.Network, on.HTTPVersion
 	o.ClientName, o.ClientVersion, o.ProtocolVersion = on.ClientName, on.ClientVersion, on.ProtocolVersion
 	o.UserID, o.UserRoles = on.UserID, on.UserRoles
-	o.Peer = on.Peer
 	o.RequestSize = size
 	if failed {
 		o.Outcome = semconv.OTelMCPOutcomeCancelled
@@ -323,8 +322,8 @@ func (a *asked) unanswered(outcome string) {
 
 // answer ends the request that a client's response e is for, and reports
 // whether there was one.
-func (i *Instrumentation) answer(session string, e *jsonrpc.Envelope, size int) bool {
-	a, ok := i.edges.asked.Take(session + "\x00" + e.Key)
+func (i *Instrumentation) answer(sessionID string, e *jsonrpc.Envelope, size int) bool {
+	a, ok := i.edges.asked.Take(sessionID + "\x00" + e.Key)
 	if !ok {
 		return false
 	}

@@ -311,7 +311,7 @@ func (x *exchange) tryRecord() (recorded bool) {
 	x.out.Lock()
 	m := &x.m
 	m.HTTPStatus = x.status
-	if x.status == 0 && !x.panicked && !x.hijacked && x.Context.Err() == nil {
+	if x.status == 0 && !x.panicked && !x.hijacked && x.Err() == nil {
 		m.HTTPStatus = http.StatusOK // net/http's, for a handler that said nothing
 	}
 	if x.kind == responseJSON {
@@ -328,7 +328,11 @@ func (x *exchange) tryRecord() (recorded bool) {
 	if x.answered > 0 {
 		m.ResponseSize = x.answered
 	}
-	gone := x.unsent || x.failed || x.Context.Err() != nil && x.written == 0 && !x.awaitsElsewhere()
+	sent := x.written > 0
+	if x.kind == responseStream {
+		sent = x.answer != nil
+	}
+	gone := x.unsent || x.failed || x.Err() != nil && !sent && !x.awaitsElsewhere()
 	x.out.Unlock()
 
 	size, unread := x.body.sizes()
@@ -357,7 +361,7 @@ func (x *exchange) awaitsElsewhere() bool { return x.answered > 0 || x.status ==
 // cancelSource is who ended the exchange, if not the client's own wish.
 func (x *exchange) cancelSource() string {
 	switch {
-	case x.Context.Err() == nil && !x.unsent && !x.failed:
+	case x.Err() == nil && !x.unsent && !x.failed:
 		return semconv.OTelMCPCancelSourceServer
 	case x.shuttingDown():
 		return semconv.OTelMCPCancelSourceShutdown
@@ -650,7 +654,7 @@ func (x *exchange) dispatched() bool {
 // cannot tell.
 func (x *exchange) readRest() {
 	defer x.i.rec.Guard()
-	if x.body.ReadCloser == nil || x.hijacked || x.duplex || x.flushed || x.dispatched() || x.Context.Err() != nil {
+	if x.body.ReadCloser == nil || x.hijacked || x.duplex || x.flushed || x.dispatched() || x.Err() != nil {
 		return
 	}
 	r := x.r
@@ -767,7 +771,7 @@ func (b *body) sizes() (size, unread int) {
 func (b *body) cut() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.err != nil && (errors.Is(b.err, io.ErrUnexpectedEOF) || b.x.Context.Err() != nil)
+	return b.err != nil && (errors.Is(b.err, io.ErrUnexpectedEOF) || b.x.Err() != nil)
 }
 
 func (b *body) parse() jsonrpc.Envelope {

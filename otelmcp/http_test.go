@@ -94,7 +94,7 @@ var rawHandlers = map[string]func(*server.MCPServer) http.Handler{
 		return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	},
 	"picky": func(s *server.MCPServer) http.Handler { // a program's own refusal of a handshake
-		s.GetHooks().AddOnRequestInitialization(func(_ context.Context, _ any, message any) error {
+		s.GetHooks().AddOnRequestInitialization(func(_ context.Context, _, message any) error {
 			if raw, ok := message.(json.RawMessage); ok && bytes.Contains(raw, []byte("evil")) {
 				return errors.New("not you")
 			}
@@ -318,15 +318,17 @@ func show(e said) string {
 
 func records(c *telemetrytest.Capture) []string {
 	var all []string
-	for _, r := range c.EventsNamed(semconv.OTelMCPOperationEventName) {
-		all = append(all, show(event(r)))
+	events := c.EventsNamed(semconv.OTelMCPOperationEventName)
+	for k := range events {
+		all = append(all, show(event(events[k])))
 	}
 	return all
 }
 
 func TestHTTPCorpus(t *testing.T) {
 	names := map[string]bool{}
-	for _, c := range rawCorpus {
+	for k := range rawCorpus {
+		c := &rawCorpus[k]
 		if names[c.name] {
 			t.Errorf("two cases %q", c.name)
 		}

@@ -297,7 +297,7 @@ func (l *lines) cancelSource(unsent bool) string {
 	switch {
 	case l.atEOF():
 		return semconv.OTelMCPCancelSourceDisconnect
-	case l.Context.Err() != nil:
+	case l.Err() != nil:
 		return semconv.OTelMCPCancelSourceShutdown
 	case unsent:
 		return semconv.OTelMCPCancelSourceDisconnect

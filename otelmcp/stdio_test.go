@@ -52,21 +52,29 @@ var rawLines = []stdioCase{
 	{name: "a notification", in: `{"jsonrpc":"2.0","method":"notifications/initialized"}` + "\n", want: "ok dispatch notifications/initialized - -"},
 	{name: "progress", in: `{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"a","progress":1}}` + "\n", want: "ok dispatch notifications/progress - -"},
 	{name: "cancelled, of nothing", in: `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":5}}` + "\n", want: "ok dispatch notifications/cancelled - -"},
-	{name: "pipelined", in: rpc("1", "ping", "{}") + "\n" + rpc("2", "tools/list", "{}") + "\n" + `{"jsonrpc":"2.0","method":"notifications/initialized"}` + "\n" + rpc(`"3"`, "tools/call", callEcho) + "\n", answers: 3,
-		want: "ok handler ping - -; ok handler tools/list - -; ok dispatch notifications/initialized - -; ok handler tools/call - -"},
+	{
+		name: "pipelined", in: rpc("1", "ping", "{}") + "\n" + rpc("2", "tools/list", "{}") + "\n" + `{"jsonrpc":"2.0","method":"notifications/initialized"}` + "\n" + rpc(`"3"`, "tools/call", callEcho) + "\n", answers: 3,
+		want: "ok handler ping - -; ok handler tools/list - -; ok dispatch notifications/initialized - -; ok handler tools/call - -",
+	},
 	{name: "the same id three times", in: strings.Repeat(rpc("1", "ping", "{}")+"\n", 3), answers: 3, want: "ok handler ping - -; ok handler ping - -; ok handler ping - -"},
-	{name: "the same id for several methods", in: rpc("1", "ping", "{}") + "\n" + rpc("1", "tools/call", `{"name":"fails"}`) + "\n" + rpc("1", "evil", "{}") + "\n", answers: 3,
-		want: "ok handler ping - -; tool_error handler tools/call - -; rejected dispatch evil - -32601"},
-	{name: "ids of other types", in: rpc("true", "ping", "{}") + "\n" + rpc(`{"a":1}`, "ping", "{}") + "\n" + rpc("1.5", "ping", "{}") + "\n" + rpc("1e30", "ping", "{}") + "\n", answers: 4,
-		want: "ok handler ping - -; ok handler ping - -; ok handler ping - -; ok handler ping - -"},
+	{
+		name: "the same id for several methods", in: rpc("1", "ping", "{}") + "\n" + rpc("1", "tools/call", `{"name":"fails"}`) + "\n" + rpc("1", "evil", "{}") + "\n", answers: 3,
+		want: "ok handler ping - -; tool_error handler tools/call - -; rejected dispatch evil - -32601",
+	},
+	{
+		name: "ids of other types", in: rpc("true", "ping", "{}") + "\n" + rpc(`{"a":1}`, "ping", "{}") + "\n" + rpc("1.5", "ping", "{}") + "\n" + rpc("1e30", "ping", "{}") + "\n", answers: 4,
+		want: "ok handler ping - -; ok handler ping - -; ok handler ping - -; ok handler ping - -",
+	},
 	{name: "a tool that fails", in: rpc("1", "tools/call", `{"name":"fails"}`) + "\n", answers: 1, want: "tool_error handler tools/call - -"},
 	{name: "a tool that panics", in: rpc("1", "tools/call", `{"name":"panics"}`) + "\n", answers: 1, want: "panic handler tools/call - -"},
 	{name: "a prompt that panics", in: rpc("1", "prompts/get", `{"name":"panics"}`) + "\n", answers: 1, want: "panic handler prompts/get - -"},
 	{name: "an unknown tool", in: rpc("1", "tools/call", `{"name":"nope"}`) + "\n", answers: 1, want: "rejected dispatch tools/call - -32602"},
 	{name: "a hidden tool", in: rpc("1", "tools/call", `{"name":"hidden"}`) + "\n", answers: 1, want: "denied dispatch tools/call - -32602"},
 	{name: "an unknown method", in: rpc("1", "evil", "{}") + "\n", answers: 1, want: "rejected dispatch evil - -32601"},
-	{name: "unknown methods", in: rpc("1", "evil", "{}") + "\n" + rpc(`"1"`, "evil", "{}") + "\n" + rpc("2", "bad", "{}") + "\n", answers: 3,
-		want: "rejected dispatch evil - -32601; rejected dispatch evil - -32601; rejected dispatch bad - -32601"},
+	{
+		name: "unknown methods", in: rpc("1", "evil", "{}") + "\n" + rpc(`"1"`, "evil", "{}") + "\n" + rpc("2", "bad", "{}") + "\n", answers: 3,
+		want: "rejected dispatch evil - -32601; rejected dispatch evil - -32601; rejected dispatch bad - -32601",
+	},
 	{name: "bad params", in: rpc("1", "tools/call", "[]") + "\n", answers: 1, want: "rejected dispatch tools/call - -32600"},
 	{name: "an empty line", in: "\n", answers: 1, want: "rejected transport - - -32700"},
 	{name: "empty lines", in: "\n\n\r\n \n", answers: 4, want: "rejected transport - - -32700; rejected transport - - -32700; rejected transport - - -32700; rejected transport - - -32700"},
@@ -83,8 +91,10 @@ var rawLines = []stdioCase{
 	{name: "a forged line in a name", in: rpc("1", "tools/call", `{"name":"echo\nlevel=INFO msg=ok"}`) + "\n", answers: 1, want: "rejected dispatch tools/call - -32602"},
 	{name: "another version", in: `{"jsonrpc":"1.0","id":1,"method":"ping"}` + "\n", answers: 1, want: "rejected transport ping - -32600"},
 	{name: "another version of a notification", in: `{"jsonrpc":"1.0","method":"notifications/initialized"}` + "\n", answers: 1, want: "rejected transport notifications/initialized - -32600"},
-	{name: "another version beside a good one with its id", in: `{"jsonrpc":"1.0","id":1,"method":"ping"}` + "\n" + rpc("1", "tools/call", callEcho) + "\n", answers: 2,
-		want: "rejected transport ping - -32600; ok handler tools/call - -"},
+	{
+		name: "another version beside a good one with its id", in: `{"jsonrpc":"1.0","id":1,"method":"ping"}` + "\n" + rpc("1", "tools/call", callEcho) + "\n", answers: 2,
+		want: "rejected transport ping - -32600; ok handler tools/call - -",
+	},
 	{name: "a version that is a number", in: `{"jsonrpc":2,"id":1,"method":"ping"}` + "\n", answers: 1, want: "rejected transport ping - -32700"},
 	{name: "a method that is a number", in: `{"jsonrpc":"2.0","id":1,"method":7}` + "\n", answers: 1, want: "rejected transport - - -32700"},
 	{name: "a notification with params that are a list", in: `{"jsonrpc":"2.0","method":"notifications/initialized","params":[]}` + "\n", answers: 1, want: "rejected transport notifications/initialized - -32700"},
@@ -278,7 +288,7 @@ func TestStdioKilled(t *testing.T) {
 		_, _ = io.WriteString(write, rpc("1", "tools/call", callEcho)+"\n")
 		recv(t, tried)
 		_ = write.Close()
-		recv(t, done)
+		_ = recv(t, done)
 		wantRecords(t, capture, "cancelled handler tools/call - - disconnect")
 		settled(t, i, capture)
 	})
@@ -314,7 +324,7 @@ func TestStdioKilled(t *testing.T) {
 		_, _ = io.WriteString(write, `{"jsonrpc":"2.0","method":"notifications/\u0063ancelled","params":{"requestId":1}}`+"\n")
 		recv(t, out.line)
 		_ = write.Close()
-		recv(t, done)
+		_ = recv(t, done)
 		wantRecords(t, capture, "cancelled handler tools/call - -32603 client_request", "ok dispatch notifications/cancelled - -")
 		settled(t, i, capture)
 	})
@@ -390,7 +400,7 @@ func TestStdioOutgoing(t *testing.T) {
 		l := recv(t, lines)
 		told = told || strings.Contains(l, "notifications/progress")
 		if strings.Contains(l, "elicitation/create") {
-			asked = regexp.MustCompile(`"id":([0-9]+)`).FindStringSubmatch(l)[1]
+			asked = regexp.MustCompile(`"id":(\d+)`).FindStringSubmatch(l)[1]
 		}
 	}
 	answer := `{"jsonrpc":"2.0","id":` + asked + `,"result":{"action":"accept","content":{"yes":true}}}` + "\n"
@@ -400,7 +410,7 @@ func TestStdioOutgoing(t *testing.T) {
 	}
 	_, _ = io.WriteString(write, answer) // once more: nobody asks any more
 	_ = write.Close()
-	recv(t, done)
+	_ = recv(t, done)
 	wantRecords(t, capture,
 		"ok handler initialize - -", "ok handler tools/call - -",
 		"> ok handler notifications/progress - -", "> ok handler elicitation/create - -",
@@ -418,7 +428,7 @@ func TestServeStdio(t *testing.T) {
 	defer func() { os.Stdin, os.Stdout = stdin, stdout }()
 	done := make(chan error, 1)
 	go func() { done <- i.ServeStdio(t.Context(), quietStdio) }()
-	_, _ = io.WriteString(write, rpc("1", "ping", "{}")+"\n")
+	_, _ = write.WriteString(rpc("1", "ping", "{}") + "\n")
 	got, err := bufio.NewReader(read).ReadString('\n')
 	if want := `{"jsonrpc":"2.0","id":1,"result":{}}` + "\n"; err != nil || got != want {
 		t.Errorf("stdout: %q, %v, want %q", got, err, want)

@@ -70,7 +70,7 @@ func (s *stream) connect() {
 	x := s.x
 	if s.on.i == nil {
 		s.on.i = x.i
-		s.on.HTTPVersion, s.on.Peer = x.m.HTTPVersion, x.m.Peer
+		s.on.HTTPVersion = x.m.HTTPVersion
 		s.on.Network = x.network()
 	}
 	if m := &x.m; x.begun.Load() && s.on.Transport == "" {
@@ -219,7 +219,7 @@ func (x *exchange) describeStream() {
 	switch {
 	case x.shuttingDown():
 		reason = semconv.OTelMCPStreamEndReasonShutdown
-	case x.Context.Err() != nil || x.failed:
+	case x.Err() != nil || x.failed:
 		reason = semconv.OTelMCPStreamEndReasonDisconnect
 	}
 	m.Facts = append(m.Facts,

@@ -342,9 +342,11 @@ func TestCheckFails(t *testing.T) {
 			want: "metric otelmcp.server.request.size: boundaries [0 5 10",
 		},
 		{
-			name:  "attribute that a metric may not have",
-			spoil: func(op *operation) { set(&op.messages, semconv.OTelMCPCancelSourceKey.String(semconv.OTelMCPCancelSourceServer)) },
-			want:  "metric otelmcp.server.messages: attribute otelmcp.cancel.source is not allowed there",
+			name: "attribute that a metric may not have",
+			spoil: func(op *operation) {
+				set(&op.messages, semconv.OTelMCPCancelSourceKey.String(semconv.OTelMCPCancelSourceServer))
+			},
+			want: "metric otelmcp.server.messages: attribute otelmcp.cancel.source is not allowed there",
 		},
 		{
 			name:  "attribute that a span may not have",

@@ -47,11 +47,7 @@ func NewResolver(trusted []netip.Prefix) *Resolver {
 // two passes on the other as the client sent it.
 func (r *Resolver) Resolve(req *http.Request) Address {
 	var a Address
-	if p, err := netip.ParseAddrPort(req.RemoteAddr); err == nil {
-		a.Peer, a.PeerPort = p.Addr().Unmap().WithZone(""), p.Port()
-	} else if ip, err := netip.ParseAddr(req.RemoteAddr); err == nil {
-		a.Peer = ip.Unmap().WithZone("")
-	}
+	a.Peer, a.PeerPort, _ = parse(req.RemoteAddr)
 	a.Client, a.ClientPort = a.Peer, a.PeerPort
 	if !r.trusts(a.Peer) {
 		return a
@@ -95,16 +91,31 @@ func (r *Resolver) trusts(ip netip.Addr) bool {
 // maxElement is longer than any address with its port.
 const maxElement = 64
 
+// parse reads an address, IPv6 possibly in brackets, and possibly a port. What
+// cannot be read is all zero. An error of netip's costs an allocation, so the
+// form of s says how to read it, and what is plainly no address, such as
+// "unknown" or the "@" of a Unix socket, is not tried.
 func parse(s string) (ip netip.Addr, port uint16, ok bool) {
-	if len(s) > maxElement {
+	if s == "" || len(s) > maxElement || strings.IndexByte("0123456789abcdefABCDEF:[", s[0]) < 0 {
 		return ip, 0, false
 	}
-	if p, err := netip.ParseAddrPort(s); err == nil {
-		return p.Addr().Unmap().WithZone(""), p.Port(), true
+	var err error
+	bracket := s[0] == '['
+	switch {
+	case bracket && s[len(s)-1] == ']':
+		// Only IPv6 stands in brackets; ParseAddrPort sees to it below.
+		ip, err = netip.ParseAddr(s[1 : len(s)-1])
+		ok = err == nil && ip.Is6()
+	case bracket || strings.Count(s, ":") == 1:
+		var p netip.AddrPort
+		p, err = netip.ParseAddrPort(s)
+		ip, port, ok = p.Addr(), p.Port(), err == nil
+	default:
+		ip, err = netip.ParseAddr(s)
+		ok = err == nil
 	}
-	if n := len(s); n > 1 && s[0] == '[' && s[n-1] == ']' {
-		s = s[1 : n-1]
+	if !ok {
+		return netip.Addr{}, 0, false
 	}
-	ip, err := netip.ParseAddr(s)
-	return ip.Unmap().WithZone(""), 0, err == nil
+	return ip.Unmap().WithZone(""), port, true
 }

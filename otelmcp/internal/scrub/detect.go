@@ -104,8 +104,6 @@ func isNote(v string) bool {
 }
 
 // detect returns the spans of t to redact, sorted and apart from each other. replaced says that t has a U+FFFD.
-//
-//nolint:revive // replaced is a fact about t that the callers know already
 func detect(t string, m mode, cut, replaced bool) []span {
 	s := scanner{t: t, mode: m, cut: cut, qAt: -1}
 	s.scan()
@@ -369,8 +367,6 @@ func (s *scanner) pair(end, v int, sep byte, weak bool) (next int) {
 }
 
 // value redacts the value that begins at v after a sensitive name.
-//
-//nolint:revive // weak and quotedName are facts about the name and its separator
 func (s *scanner) value(v int, sep byte, weak, quotedName bool, norm []byte) (next int) {
 	t, after := s.t, v
 	for v < len(t) && (isSpace(t[v]) || sep == '%' && t[v] == '+') {

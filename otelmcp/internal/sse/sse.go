@@ -23,16 +23,15 @@ type Scanner struct {
 	head int
 	f    func(Event)
 
-	state  state
-	field  []byte // the name of the field, at most maxField bytes
-	typ    []byte
-	data   []byte
-	size   int
-	lines  int  // of data, in this event
-	cr     bool // the last byte was a CR, so that an LF now ends no line
-	begun  bool
-	bom    int // bytes of a byte order mark that were seen
-	inData bool
+	state state
+	field []byte // the name of the field, at most maxField bytes
+	typ   []byte
+	data  []byte
+	size  int
+	lines int  // of data, in this event
+	cr    bool // the last byte was a CR, so that an LF now ends no line
+	begun bool
+	bom   int // bytes of a byte order mark that were seen
 }
 
 type state uint8
@@ -135,7 +134,8 @@ func (s *Scanner) part(p []byte) {
 func (s *Scanner) value() {
 	switch string(s.field) {
 	case "data":
-		if s.lines++; s.lines > 1 {
+		s.lines++
+		if s.lines > 1 {
 			s.keep([]byte{'\n'})
 		}
 	case "event":

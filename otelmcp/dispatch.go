@@ -436,8 +436,7 @@ func (s *dispatchSpan) End() {
 // hooked reports whether our hooks are still the server's. A program can
 // replace them all with server.WithHooks.
 func (i *Instrumentation) hooked() bool {
-	srv := i.srv.Value()
-	if srv != nil && srv.GetHooks() == i.hooks {
+	if i.srv.GetHooks() == i.hooks {
 		return true
 	}
 	i.coverage.seamLost(i, "hooks")

@@ -3,13 +3,23 @@
 
 // Package otelmcp instruments MCP servers built on
 // github.com/mark3labs/mcp-go with OpenTelemetry: a span, metrics and a log
-// event for every message that the server dispatches, and events and metrics
-// for its sessions.
+// event for every message that reaches the server, and events and metrics for
+// its sessions.
 //
-// One call, after the server was built and before it serves, is all:
+// One call, after the server was built, is all:
 //
 //	srv := server.NewMCPServer("weather", "1.0.0")
-//	otelmcp.Instrument(srv)
+//	err := otelmcp.Instrument(srv).ServeStdio(ctx)
+//
+// or, over HTTP,
+//
+//	h := otelmcp.Instrument(srv).Handler(server.NewStreamableHTTPServer(srv))
+//
+// [Instrument] alone records what mcp-go dispatches. The edges,
+// [Instrumentation.ServeStdio], [Instrumentation.Listen] and
+// [Instrumentation.Handler], also record what never gets there: messages that
+// cannot be read, HTTP requests that are turned away, notifications, streams.
+// [Instrumentation.Coverage] says what is not seen.
 //
 // It uses the global providers and propagators unless options say otherwise.
 // The package emits through OpenTelemetry's API only; the SDK, exporters and

@@ -178,7 +178,7 @@ func (m *message) describe(e *jsonrpc.Envelope, headers http.Header) {
 	}
 	m.RequestID, m.key = e.ID, e.Key
 	switch e.Version {
-	case "2.0", "":
+	case jsonrpc.Version, "":
 	case "1.0", "1.1", "2.1", "3.0":
 		m.JSONRPCVersion = e.Version
 	default: // text that the peer chose
@@ -212,8 +212,7 @@ func (m *message) describe(e *jsonrpc.Envelope, headers http.Header) {
 // toolKnown and promptKnown are for messages that mcp-go did not dispatch: only
 // what the server itself has registered counts.
 func (i *Instrumentation) toolKnown(name string) bool {
-	srv := i.srv.Value()
-	return name != "" && srv != nil && srv.GetTool(name) != nil && i.names.admit(i, name)
+	return name != "" && i.srv.GetTool(name) != nil && i.names.admit(i, name)
 }
 
 func (i *Instrumentation) promptKnown(name string) bool {
@@ -221,11 +220,7 @@ func (i *Instrumentation) promptKnown(name string) bool {
 		return false
 	}
 	if i.prompts.Get(name) == nil {
-		srv := i.srv.Value()
-		if srv == nil {
-			return false
-		}
-		if _, ok := srv.ListPrompts()[name]; !ok {
+		if _, ok := i.srv.ListPrompts()[name]; !ok {
 			return false
 		}
 	}

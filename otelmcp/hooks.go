@@ -38,7 +38,7 @@ func (i *Instrumentation) onBeforeAny(ctx context.Context, id any, _ mcp.MCPMeth
 	defer i.rec.Guard()
 	m := i.messageOf(ctx)
 	if m == nil || !m.Begun() {
-		if i.rec.Observed() && server.ServerFromContext(ctx) == i.srv.Value() {
+		if i.rec.Observed() && server.ServerFromContext(ctx) == i.srv {
 			i.coverage.seamLost(i, "tracer")
 		}
 		return

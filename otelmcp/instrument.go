@@ -22,7 +22,7 @@ import (
 // concurrent use. There is nothing to shut down: it starts no goroutine, and
 // what it emitted is flushed by the providers that it emitted to.
 type Instrumentation struct {
-	srv weak.Pointer[server.MCPServer]
+	srv *server.MCPServer
 	cfg *config
 	rec *operation.Recorder
 	// hooks are the server's as they were when ours were appended.
@@ -107,7 +107,7 @@ func newInstrumentation(srv *server.MCPServer, cfg *config) *Instrumentation {
 		Scrub:          cfg.scrub,
 	})
 	i := &Instrumentation{
-		srv:          weak.Make(srv),
+		srv:          srv,
 		cfg:          cfg,
 		rec:          rec,
 		sessions:     session.NewTable(rec),

@@ -104,11 +104,7 @@ func (i *Instrumentation) peerOf(s server.ClientSession) *session.Peer {
 // several, and session hooks do not say which one calls. The call cannot send
 // anything: no session listens at an empty level.
 func (i *Instrumentation) owns(s server.ClientSession) bool {
-	srv := i.srv.Value()
-	if srv == nil {
-		return false
-	}
-	err := srv.SendLogMessageToSpecificClient(s.SessionID(), mcp.LoggingMessageNotification{})
+	err := i.srv.SendLogMessageToSpecificClient(s.SessionID(), mcp.LoggingMessageNotification{})
 	return !errors.Is(err, server.ErrSessionNotFound)
 }
 

@@ -9,7 +9,6 @@ package otelmcp
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"os"
 	"os/signal"
@@ -22,13 +21,11 @@ import (
 	"github.com/mark3labs/mcp-go/server"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/jsonrpc"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/pending"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
-
-// errCollected is returned by the edges of a server that is gone.
-var errCollected = errors.New("otelmcp: the server was garbage collected; keep a reference to it for as long as it serves")
 
 // ServeStdio serves the server on standard input and output, as
 // server.ServeStdio does, with every line recorded. It returns when standard
@@ -48,11 +45,7 @@ func (i *Instrumentation) ServeStdio(ctx context.Context, opts ...server.StdioOp
 // mcp-go has one stdio session for the whole process: a server can listen once at
 // a time, and two servers that listen at once mix up their sessions' state.
 func (i *Instrumentation) Listen(ctx context.Context, in io.Reader, out io.Writer, opts ...server.StdioOption) error {
-	srv := i.srv.Value()
-	if srv == nil {
-		return errCollected
-	}
-	s := server.NewStdioServer(srv)
+	s := server.NewStdioServer(i.srv)
 	for _, o := range opts {
 		o(s)
 	}
@@ -60,7 +53,7 @@ func (i *Instrumentation) Listen(ctx context.Context, in io.Reader, out io.Write
 	if !i.rec.Observed() {
 		return s.Listen(ctx, in, out)
 	}
-	l := &lines{Context: ctx, i: i, waiting: pending.NewTable[*line](maxPending)}
+	l := &lines{Context: ctx, i: i, waiting: pending.NewTable[*line](maxPending), loose: pending.NewTable[*message](maxPending)}
 	defer l.close()
 	return s.Listen(l, &lineReader{in: in, l: l}, &lineWriter{out: out, l: l})
 }
@@ -74,6 +67,9 @@ type lines struct {
 	context.Context
 	i       *Instrumentation
 	waiting *pending.Table[*line] // requests, until they are answered
+	// loose are messages that dispatch is through with and whose id it does not
+	// know, because mcp-go does not know the method. The answer tells the id.
+	loose *pending.Table[*message]
 
 	mu     sync.Mutex
 	eof    bool
@@ -117,15 +113,17 @@ func (l *lines) adopt(ctx context.Context) *message {
 // ended keeps m until its answer is written.
 func (l *lines) ended(m *message) {
 	defer l.i.rec.Guard()
+	key := m.answerKey()
+	if key == "" {
+		if old, full := l.loose.Add(m.Method.Text, m); full {
+			old.Finish()
+		}
+		return
+	}
 	claim := func(w *line) bool {
-		return (w.e.Method == m.Method.Text || w.unread > 0) && w.m.CompareAndSwap(nil, m)
+		return (w.e.Method == m.Method.Text && w.e.Version == jsonrpc.Version || w.unread > 0) && w.m.CompareAndSwap(nil, m)
 	}
-	var ok bool
-	if key := m.answerKey(); key != "" {
-		_, ok = l.waiting.Find(key, claim)
-	} else { // hooks tell nothing of a method that mcp-go does not know
-		_, ok = l.waiting.FindAny(func(w *line) bool { return w.e.Key != "" && claim(w) })
-	}
+	_, ok := l.waiting.Find(key, claim)
 	if !ok {
 		_, ok = l.waiting.Find(unread, claim)
 	}
@@ -191,21 +189,28 @@ func (l *lines) wrote(raw []byte, failed bool) {
 	on.Transport, on.Network = semconv.OTelMCPTransportStdio, semconv.NetworkTransportPipe
 	l.describeSession(on)
 	l.i.watchOutgoing(l.Context, on, raw[:min(len(raw), maxHead)], len(raw), failed, func(e *jsonrpc.Envelope, size int, failed bool) {
-		if w, ok := l.takeAnswered(e.Key); ok {
+		if w, ok := l.takeAnswered(e); ok {
 			l.finish(w, e, size, failed)
 		}
 	})
 }
 
-// takeAnswered takes the line that an answer with key is for. Among several with
-// that id one comes first that dispatch is through with.
-func (l *lines) takeAnswered(key string) (w *line, ok bool) {
+// takeAnswered takes the line that an answer is for. A peer may have used its id
+// several times: what the answer says tells them apart as far as it can, and what
+// dispatch is through with comes first.
+func (l *lines) takeAnswered(e *jsonrpc.Envelope) (w *line, ok bool) {
 	through := func(w *line) bool { return w.m.Load() != nil }
-	if w, ok = l.waiting.TakeFunc(key, through); ok {
-		return w, ok
+	first := through
+	switch e.Code {
+	case operation.CodeMethodNotFound:
+		first = func(w *line) bool { return !through(w) && l.loose.Has(w.e.Method) }
+	case operation.CodeInvalidRequest:
+		first = func(w *line) bool { return !through(w) && w.e.Version != jsonrpc.Version }
 	}
-	if w, ok = l.waiting.Take(key); ok {
-		return w, ok
+	for _, match := range []func(*line) bool{first, through, anyLine} {
+		if w, ok = l.waiting.TakeFunc(e.Key, match); ok {
+			return w, ok
+		}
 	}
 	if w, ok = l.waiting.TakeFunc(unread, through); ok {
 		return w, ok
@@ -213,9 +218,14 @@ func (l *lines) takeAnswered(key string) (w *line, ok bool) {
 	return l.waiting.Take(unread)
 }
 
+func anyLine(*line) bool { return true }
+
 // finish ends a line that was answered with answer, or without one.
 func (l *lines) finish(w *line, answer *jsonrpc.Envelope, size int, unsent bool) {
 	m := w.m.Load()
+	if m == nil && (answer == nil || answer.Code == operation.CodeMethodNotFound) {
+		m, _ = l.loose.Take(w.e.Method)
+	}
 	if m == nil {
 		l.record(w, answer, size, unsent)
 		return
@@ -317,6 +327,9 @@ func (l *lines) drain() {
 	defer l.i.rec.Guard()
 	for _, w := range l.waiting.Drain() {
 		l.finish(w, nil, 0, true)
+	}
+	for _, m := range l.loose.Drain() {
+		m.Finish()
 	}
 }
 

@@ -5,8 +5,9 @@ package main
 
 // The part to copy: an ordinary mcp-go server, and the two calls that make it
 // observable. exporters.Setup builds the telemetry pipeline from the OTEL_*
-// variables, otelmcp.Instrument installs the instrumentation. The tools are in
-// tools.go, and know nothing of telemetry.
+// variables, otelmcp.Instrument installs the instrumentation, whose ServeStdio
+// and Handler see what mcp-go turns away too. The tools are in tools.go, and know
+// nothing of telemetry.
 
 import (
 	"context"
@@ -37,9 +38,6 @@ func newServer() *server.MCPServer {
 	)
 	srv.EnableSampling()
 	addTools(srv)
-
-	otelmcp.Instrument(srv) // the one call
-
 	return srv
 }
 
@@ -51,7 +49,7 @@ func serveStdio(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, shutdown(ctx, telemetry)) }()
 
-	return server.ServeStdio(newServer())
+	return otelmcp.Instrument(newServer()).ServeStdio(ctx) // the one call
 }
 
 // serveHTTP serves streamable HTTP on ln until ctx ends. Then it lets the
@@ -63,9 +61,10 @@ func serveHTTP(ctx context.Context, ln net.Listener) (err error) {
 	}
 	defer func() { err = errors.Join(err, shutdown(ctx, telemetry)) }()
 
-	handler := server.NewStreamableHTTPServer(newServer())
+	srv := newServer()
+	handler := server.NewStreamableHTTPServer(srv)
 	mux := http.NewServeMux()
-	mux.Handle(endpointPath, handler)
+	mux.Handle(endpointPath, otelmcp.Instrument(srv).Handler(handler)) // the one call
 	mux.HandleFunc("GET "+healthPath, func(http.ResponseWriter, *http.Request) {})
 	web := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 

@@ -13,6 +13,9 @@ import (
 	"strings"
 )
 
+// Version is the only version of JSON-RPC that MCP speaks.
+const Version = "2.0"
+
 // Kind is what a message is.
 type Kind uint8
 
@@ -85,14 +88,14 @@ func Parse(raw []byte) Envelope {
 	switch {
 	case base.ID == nil:
 		e.Kind = Notification
-		e.NullAnswer = base.JSONRPC != "2.0" || !isObject(base.Params)
+		e.NullAnswer = base.JSONRPC != Version || !isObject(base.Params)
 		e.Silent = !e.NullAnswer
 	case base.Method != "":
 		e.Kind = Request
-		e.Silent = base.JSONRPC == "2.0" && e.HasResult
+		e.Silent = base.JSONRPC == Version && e.HasResult
 	default:
 		e.Kind = Response
-		e.Silent = base.JSONRPC == "2.0" && e.HasResult
+		e.Silent = base.JSONRPC == Version && e.HasResult
 	}
 	return e
 }

@@ -66,24 +66,19 @@ func (t *Table[T]) TakeFunc(key string, match func(T) bool) (v T, ok bool) {
 	return v, false
 }
 
+// Has reports whether anything waits under key.
+func (t *Table[T]) Has(key string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.byKey[key]) > 0
+}
+
 // Find returns the oldest entry under key for which match is true, and leaves
 // it in its place. match must not call the table.
 func (t *Table[T]) Find(key string, match func(T) bool) (v T, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, e := range t.byKey[key] {
-		if v := e.Value.(*entry[T]).value; match(v) {
-			return v, true
-		}
-	}
-	return v, false
-}
-
-// FindAny is Find over all keys.
-func (t *Table[T]) FindAny(match func(T) bool) (v T, ok bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for e := t.all.Front(); e != nil; e = e.Next() {
 		if v := e.Value.(*entry[T]).value; match(v) {
 			return v, true
 		}

@@ -280,7 +280,10 @@ func (i *Instrumentation) sent(ctx context.Context, on *message, method string, 
 func (i *Instrumentation) watchOutgoing(ctx context.Context, on *message, data []byte, size int, failed bool,
 	answered func(e *jsonrpc.Envelope, size int, failed bool),
 ) (ping string) {
-	e, _ := jsonrpc.Head(data)
+	e, _ := jsonrpc.Head(data[:min(len(data), maxHead)])
+	if e.Key == "" && e.Method == "" && len(data) > maxHead { // an id that is longer than that
+		e, _ = jsonrpc.Head(data)
+	}
 	switch {
 	case e.Method == "":
 		if answered != nil {

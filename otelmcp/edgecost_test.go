@@ -129,7 +129,7 @@ func TestAbandonedSessionsBudget(t *testing.T) {
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc) //nolint:gosec // a size
+		return int64(m.HeapAlloc)
 	}
 	growth := func(wrap func(*server.MCPServer, http.Handler) http.Handler) int64 {
 		s := newEverything()

@@ -188,7 +188,7 @@ func (l *lines) wrote(raw []byte, failed bool) {
 	on := &message{i: l.i}
 	on.Transport, on.Network = semconv.OTelMCPTransportStdio, semconv.NetworkTransportPipe
 	l.describeSession(on)
-	l.i.watchOutgoing(l.Context, on, raw[:min(len(raw), maxHead)], len(raw), failed, func(e *jsonrpc.Envelope, size int, failed bool) {
+	l.i.watchOutgoing(l.Context, on, raw, len(raw), failed, func(e *jsonrpc.Envelope, size int, failed bool) {
 		if w, ok := l.takeAnswered(e); ok {
 			l.finish(w, e, size, failed)
 		}

@@ -3,7 +3,8 @@
 
 // Package jsonrpc reads from a raw JSON-RPC message what telemetry says of it,
 // as mcp-go understands the message. mcp-go decodes with encoding/json, so
-// member names match in any case and the last of two equal ones counts.
+// member names match in any case, the last of two equal ones counts, and what is
+// not UTF-8 is replaced.
 package jsonrpc
 
 import (
@@ -21,7 +22,7 @@ type Kind uint8
 
 // The kinds of messages.
 const (
-	Malformed    Kind = iota // not JSON, or not what mcp-go can decode
+	Malformed    Kind = iota // not JSON, or not what mcp-go can decode; of a beginning, not told yet
 	Batch                    // an array; the protocol has no batches any more
 	Request                  // has an id that is not null, and a method
 	Notification             // has no id, or a null one
@@ -34,7 +35,8 @@ type Envelope struct {
 	Version string // the member jsonrpc
 	Method  string
 	// ID is the id when it is a string or a number. Key is what it is compared
-	// by; it tells the string 1 from the number 1, and is empty without an id.
+	// by; it tells the string 1 from the number 1, and is empty without an id
+	// and of a malformed message, whose answer carries none.
 	ID, Key             string
 	HasResult, HasError bool // there, and not null
 	EmptyResult         bool // there is no error, and the result is null, {} or []
@@ -59,126 +61,275 @@ const (
 	metaClientInfo      = "io.modelcontextprotocol/clientInfo"
 )
 
-// Parse reads a whole message.
+// The methods whose params mcp-go reads in their own way.
+const (
+	methodInitialize = "initialize"
+	methodToolsCall  = "tools/call"
+)
+
+// Parse reads a whole message. Of an object that is JSON but that mcp-go cannot
+// decode it still fills what can be read.
 func Parse(raw []byte) Envelope {
-	e := Envelope{}
-	var base struct {
-		JSONRPC string          `json:"jsonrpc"`
-		Method  string          `json:"method"`
-		ID      any             `json:"id"`
-		Result  json.RawMessage `json:"result"`
-		Error   json.RawMessage `json:"error"`
-		Params  json.RawMessage `json:"params"`
+	// What passes here is well-formed and no deeper than encoding/json goes, so
+	// that the scanner never fails on it.
+	if !json.Valid(raw) {
+		return Envelope{NullAnswer: true}
 	}
-	if err := json.Unmarshal(raw, &base); err != nil {
-		if first := bytes.TrimLeft(raw, " \t\r\n"); len(first) > 0 && first[0] == '[' && json.Valid(raw) {
-			e.Kind = Batch
-		} else if lenient(raw, &e) {
-			e.ID, e.Key = "", ""
-		}
-		e.NullAnswer = true
-		return e
-	}
-	e.Version, e.Method = base.JSONRPC, base.Method
-	e.ID, e.Key = ID(base.ID)
-	e.HasResult, e.HasError = present(base.Result), present(base.Error)
-	e.EmptyResult = !e.HasError && empty(base.Result)
-	e.setError(base.Error)
-	e.setParams(base.Params)
-	switch {
-	case base.ID == nil:
-		e.Kind = Notification
-		e.NullAnswer = base.JSONRPC != Version || !isObject(base.Params)
-		e.Silent = !e.NullAnswer
-	case base.Method != "":
-		e.Kind = Request
-		e.Silent = base.JSONRPC == Version && e.HasResult
+	r := reader{scan: scan{b: raw}}
+	p := params{}
+	r.params = &p
+	r.space()
+	switch r.next() {
+	case '{':
+		r.object(r.member)
+	case '[':
+		return Envelope{Kind: Batch, NullAnswer: true}
+	case 'n': // encoding/json takes null for an object without members
 	default:
-		e.Kind = Response
-		e.Silent = base.JSONRPC == Version && e.HasResult
+		return Envelope{NullAnswer: true}
 	}
-	return e
+	r.finish(true)
+	e := &r.e
+	p.describe(e)
+	switch e.Kind {
+	case Malformed:
+		e.NullAnswer = true
+	case Notification:
+		e.NullAnswer = e.Version != Version || p.unfit
+		e.Silent = !e.NullAnswer
+	default:
+		e.Silent = e.Version == Version && e.HasResult
+	}
+	return *e
 }
 
-// lenient fills what can be read of an object of which mcp-go cannot decode
-// every member.
-func lenient(raw []byte, e *Envelope) bool {
-	var all map[string]json.RawMessage
-	if json.Unmarshal(raw, &all) != nil {
+// reader reads the members of a message.
+type reader struct {
+	scan
+	e      Envelope
+	params *params // nil when they are not asked for
+	hasID  bool
+	// empty says that the result is one that says nothing.
+	empty bool
+	// undecodable says that mcp-go cannot decode a member that it looks at.
+	undecodable bool
+}
+
+// member reads the member of the message with the given name, at its value.
+func (r *reader) member(name []byte) bool {
+	switch {
+	case is(name, "jsonrpc"):
+		return r.text(&r.e.Version)
+	case is(name, "method"):
+		return r.text(&r.e.Method)
+	case is(name, "id"):
+		return r.id()
+	case is(name, "result"):
+		return r.result()
+	case is(name, "error"):
+		return r.error()
+	case r.params != nil && is(name, "params"):
+		return r.readParams()
+	}
+	return r.skip()
+}
+
+// text reads a string that mcp-go decodes as one: null leaves what was there, and
+// what is neither makes the message undecodable.
+func (r *reader) text(into *string) bool {
+	raw, ok := r.value()
+	if !ok {
 		return false
 	}
-	for name, value := range all {
-		switch strings.ToLower(name) {
-		case "method":
-			_ = json.Unmarshal(value, &e.Method)
-		case "jsonrpc":
-			_ = json.Unmarshal(value, &e.Version)
-		case "params":
-			e.setParams(value)
-		}
+	if !str(raw, into) && raw[0] != 'n' {
+		r.undecodable = true
 	}
 	return true
 }
 
-func (e *Envelope) setError(raw json.RawMessage) {
-	if len(raw) == 0 {
-		return
+// id reads the id. mcp-go decodes whatever it is.
+func (r *reader) id() bool {
+	raw, ok := r.value()
+	if !ok {
+		return false
 	}
-	var body struct {
-		Code json.Number `json:"code"`
+	r.e.ID, r.e.Key = identify(raw)
+	r.hasID = raw[0] != 'n'
+	r.undecodable = r.undecodable || r.hasID && r.e.Key == ""
+	return true
+}
+
+// result reads the result. mcp-go decodes all of it, whatever it is.
+func (r *reader) result() bool {
+	first := r.next()
+	if first == 0 {
+		return false
 	}
-	if json.Unmarshal(raw, &body) == nil {
-		if code, err := strconv.Atoi(string(body.Code)); err == nil {
-			e.Code = code
+	r.e.HasResult = first != 'n' // one byte tells, should no more be at hand
+	r.wide = false
+	raw, ok := r.value()
+	if !ok {
+		return false
+	}
+	r.undecodable = r.undecodable || r.wide
+	r.empty = first == 'n' || (first == '{' || first == '[') && len(bytes.TrimSpace(raw[1:len(raw)-1])) == 0
+	return true
+}
+
+// error reads the error, of which the code comes before what may be long.
+func (r *reader) error() bool {
+	first := r.next()
+	if first == 0 {
+		return false
+	}
+	r.e.HasError = first != 'n'
+	r.e.Code = 0
+	if first != '{' {
+		return r.skip()
+	}
+	return r.object(r.errorMember)
+}
+
+func (r *reader) errorMember(name []byte) bool {
+	raw, ok := r.value()
+	if ok && is(name, "code") && raw[0] != 'n' {
+		code, err := strconv.Atoi(string(raw))
+		if err != nil {
+			code = 0
+		}
+		r.e.Code = code
+	}
+	return ok
+}
+
+// finish says what the message is; whole, that there is no more of it.
+func (r *reader) finish(whole bool) {
+	e := &r.e
+	switch {
+	case r.bad || r.undecodable:
+		e.Key = ""
+	case r.hasID && e.Method != "":
+		e.Kind = Request
+	case r.hasID && (whole || e.HasResult || e.HasError):
+		e.Kind = Response
+	case !r.hasID && (whole || e.Method != ""):
+		e.Kind = Notification
+	}
+	e.EmptyResult = whole && e.Kind != Malformed && !e.HasError && (r.empty || !e.HasResult)
+}
+
+// params is what is read of the params. Each member is read on its own: one of a
+// wrong type does not lose the others. Of several params mcp-go reads one after
+// the other into the same struct, and so do we.
+type params struct {
+	name, uri         string
+	lastName          string // of the last params alone, as tools/call has it
+	target, targetKey string
+	protocolVersion   string
+	info              clientInfo
+	// The members called _meta. mcp-go takes any case in a request, and in a
+	// notification exactly this name.
+	meta, exactMeta []byte
+	// unfit says that mcp-go does not take them for those of a notification.
+	unfit bool
+}
+
+type clientInfo struct{ name, version string }
+
+func (r *reader) readParams() bool {
+	p := r.params
+	p.lastName = ""
+	r.wide = false
+	first := r.next()
+	var ok bool
+	if first == '{' {
+		ok = r.object(func(name []byte) bool {
+			raw, ok := r.value()
+			if ok {
+				p.member(name, raw)
+			}
+			return ok
+		})
+	} else {
+		ok = r.skip()
+	}
+	p.unfit = p.unfit || r.wide || first != '{' && first != 'n'
+	return ok
+}
+
+func (p *params) member(name, raw []byte) {
+	switch {
+	case is(name, "name"):
+		str(raw, &p.name)
+		str(raw, &p.lastName)
+	case is(name, "uri"):
+		str(raw, &p.uri)
+	case is(name, "protocolVersion"):
+		str(raw, &p.protocolVersion)
+	case is(name, "clientInfo"):
+		p.info.read(raw)
+	case string(name) == "requestId": // mcp-go looks it up in a map
+		p.target, p.targetKey = identify(raw)
+	case is(name, "_meta"):
+		p.meta = raw
+		if string(name) == "_meta" {
+			p.exactMeta = raw
 		}
 	}
 }
 
-type clientInfo struct {
-	Name    string `json:"name"`
-	Version string `json:"version"`
+func (c *clientInfo) read(raw []byte) {
+	s := scan{b: raw}
+	s.object(func(name []byte) bool {
+		raw, ok := s.value()
+		switch {
+		case !ok:
+		case is(name, "name"):
+			str(raw, &c.name)
+		case is(name, "version"):
+			str(raw, &c.version)
+		}
+		return ok
+	})
 }
 
-// setParams reads each member on its own: one of a wrong type does not lose the
-// others.
-func (e *Envelope) setParams(raw json.RawMessage) {
-	if len(raw) == 0 || raw[0] != '{' {
-		return
+// describe fills e, whose kind and method are known by now.
+func (p *params) describe(e *Envelope) {
+	e.Name, e.URI = p.name, p.uri
+	if e.Method == methodToolsCall {
+		e.Name = p.lastName
 	}
-	var p struct {
-		Name            json.RawMessage `json:"name"`
-		URI             json.RawMessage `json:"uri"`
-		RequestID       json.RawMessage `json:"requestId"`
-		Meta            json.RawMessage `json:"_meta"`
-		ProtocolVersion json.RawMessage `json:"protocolVersion"`
-		ClientInfo      json.RawMessage `json:"clientInfo"`
+	e.Target, e.TargetKey = p.target, p.targetKey
+	meta := p.meta
+	if e.Kind == Notification {
+		meta = p.exactMeta
 	}
-	if json.Unmarshal(raw, &p) != nil {
-		return
+	if len(meta) > 0 && meta[0] == '{' {
+		_ = json.Unmarshal(meta, &e.Meta) // a number that is out of range does not lose the rest
 	}
-	read(p.Name, &e.Name)
-	read(p.URI, &e.URI)
-	var target any
-	read(p.RequestID, &target)
-	e.Target, e.TargetKey = ID(target)
-	read(p.Meta, &e.Meta)
-	var info clientInfo
-	read(p.ClientInfo, &info)
-	read(p.ProtocolVersion, &e.ProtocolVersion)
-	if v, ok := e.Meta[metaProtocolVersion].(string); ok {
-		e.ProtocolVersion = v
+	if e.Method == methodInitialize { // mcp-go does not look there in any other
+		e.ProtocolVersion = p.protocolVersion
+		e.ClientName, e.ClientVersion = p.info.name, p.info.version
 	}
-	if m, ok := e.Meta[metaClientInfo].(map[string]any); ok {
-		info.Name, _ = m["name"].(string)
-		info.Version, _ = m["version"].(string)
+	if e.ProtocolVersion == "" {
+		e.ProtocolVersion, _ = e.Meta[metaProtocolVersion].(string)
 	}
-	e.ClientName, e.ClientVersion = info.Name, info.Version
+	if e.ClientName == "" && e.ClientVersion == "" {
+		info, _ := e.Meta[metaClientInfo].(map[string]any)
+		e.ClientName, e.ClientVersion = lookup(info, "name"), lookup(info, "version")
+	}
 }
 
-func read(raw json.RawMessage, into any) {
-	if len(raw) > 0 {
-		_ = json.Unmarshal(raw, into)
+// lookup finds a string in what mcp-go encodes, and so sorts, and decodes again:
+// of names that differ in case only, the greatest counts.
+func lookup(m map[string]any, name string) (text string) {
+	found := ""
+	for k, v := range m {
+		if s, ok := v.(string); ok && k >= found && strings.EqualFold(k, name) {
+			found, text = k, s
+		}
 	}
+	return text
 }
 
 // ID renders a decoded id as text, if it is a string or a number, and as a key.
@@ -190,8 +341,11 @@ func ID(v any) (text, key string) {
 	case string:
 		return v, "s" + v
 	case float64:
-		text = number(v)
-		return text, "n" + text
+		return numberID(v)
+	case int64: // what mcp-go makes of a whole number when it decodes an answer
+		return numberID(float64(v))
+	case int:
+		return numberID(float64(v))
 	}
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -200,23 +354,41 @@ func ID(v any) (text, key string) {
 	return "", "j" + string(b)
 }
 
-func number(v float64) string {
+// identify is ID of an id that is not decoded. The key is empty for null, and for
+// what encoding/json cannot decode.
+func identify(raw []byte) (text, key string) {
+	switch raw[0] {
+	case 'n':
+		return "", ""
+	case '"':
+		b, ok := unquote(raw)
+		if !ok {
+			return "", ""
+		}
+		key = "s" + string(b)
+		return key[1:], key
+	case '{', '[', 't', 'f':
+		var v any
+		if json.Unmarshal(raw, &v) != nil {
+			return "", ""
+		}
+		return ID(v)
+	}
+	v, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil {
+		return "", ""
+	}
+	return numberID(v)
+}
+
+func numberID(v float64) (text, key string) {
+	var buf [32]byte
+	b := append(buf[:0], 'n')
 	if v == float64(int64(v)) {
-		return strconv.FormatInt(int64(v), 10)
+		b = strconv.AppendInt(b, int64(v), 10)
+	} else {
+		b = strconv.AppendFloat(b, v, 'g', -1, 64)
 	}
-	return strconv.FormatFloat(v, 'g', -1, 64)
+	key = string(b)
+	return key[1:], key
 }
-
-func present(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
-
-func empty(raw json.RawMessage) bool {
-	if !present(raw) {
-		return true
-	}
-	if raw[0] != '{' && raw[0] != '[' {
-		return false
-	}
-	return len(bytes.TrimSpace(raw[1:len(raw)-1])) == 0
-}
-
-func isObject(raw json.RawMessage) bool { return !present(raw) || raw[0] == '{' }

@@ -342,7 +342,7 @@ func written(lines []string, ip netip.Addr, port uint16) bool {
 		element = strings.Trim(element, " \t")
 		texts := []string{element}
 		if i := strings.LastIndexByte(element, ':'); i >= 0 {
-			if n, err := strconv.ParseUint(element[i+1:], 10, 16); err == nil && uint16(n) == port {
+			if n, err := strconv.ParseUint(element[i+1:], 10, 16); err == nil && n == uint64(port) {
 				texts = append(texts, element[:i])
 			}
 		}

@@ -40,6 +40,9 @@ func (t *Table[T]) Empty() bool { return t.n.Load() == 0 }
 func (t *Table[T]) Add(key string, v T) (evicted T, full bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.max <= 0 { // there is no room to make
+		return v, true
+	}
 	if t.all.Len() >= t.max {
 		evicted, full = t.remove(t.all.Front()), true
 	}

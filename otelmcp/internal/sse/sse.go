@@ -55,6 +55,9 @@ var bom = []byte{0xEF, 0xBB, 0xBF}
 // Write follows what is written. It never fails.
 func (s *Scanner) Write(p []byte) (int, error) {
 	n := len(p)
+	// Where the next LF and CR are in all of p. Each is looked for only when the
+	// last one is passed, so that many of one do not mean many looks for the other.
+	lf, cr := -1, -1
 	for len(p) > 0 {
 		if !s.begun {
 			if p[0] == bom[s.bom] {
@@ -76,17 +79,31 @@ func (s *Scanner) Write(p []byte) (int, error) {
 				continue
 			}
 		}
-		end := bytes.IndexAny(p, "\r\n")
-		if end < 0 {
-			s.part(p)
+		if lf < n-len(p) {
+			lf = index(p, '\n', n)
+		}
+		if cr < n-len(p) {
+			cr = index(p, '\r', n)
+		}
+		end := min(lf, cr) - (n - len(p))
+		s.part(p[:end])
+		if end == len(p) {
 			break
 		}
-		s.part(p[:end])
 		s.line()
 		s.cr = p[end] == '\r'
 		p = p[end+1:]
 	}
 	return n, nil
+}
+
+// index returns where c first stands in p, which is the end of n bytes, and n if
+// it does not.
+func index(p []byte, c byte, n int) int {
+	if i := bytes.IndexByte(p, c); i >= 0 {
+		return n - len(p) + i
+	}
+	return n
 }
 
 // part takes a part of a line.
@@ -162,7 +179,7 @@ func (s *Scanner) line() {
 }
 
 func (s *Scanner) dispatch() {
-	if s.lines > 0 && (s.size > 0 || s.lines > 1) {
+	if s.lines > 0 { // one line of data is an event even if it is empty; none is not
 		s.f(Event{Type: typeName(s.typ), Data: s.data, Size: s.size})
 	}
 	s.typ, s.data = s.typ[:0], s.data[:0]

@@ -1,0 +1,391 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pending
+
+// This file tests the order in which a table gives back what waits in it, that nothing leaves it twice or unseen, and
+// that what has left it is not held any more.
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"weak"
+)
+
+// table is what a Table and the model of one have in common.
+type table interface {
+	Empty() bool
+	Add(key string, v int) (evicted int, full bool)
+	Take(key string) (v int, ok bool)
+	TakeFunc(key string, match func(int) bool) (v int, ok bool)
+	Has(key string) bool
+	Find(key string, match func(int) bool) (v int, ok bool)
+	Drain() []int
+}
+
+// perform does what a line says, such as "add k 1", and returns what came of it.
+func perform(t table, line string) string {
+	words := append(strings.Fields(line), "", "")
+	key := words[1]
+	n, _ := strconv.Atoi(words[2])
+	odd := func(v int) bool { return v%2 == 1 }
+	found := func(v int, ok bool) string {
+		if !ok {
+			return strings.Repeat("nothing", 1+v*v) // the value is zero then
+		}
+		return strconv.Itoa(v)
+	}
+	switch words[0] {
+	case "add":
+		if old, full := t.Add(key, n); full {
+			return "evicts " + strconv.Itoa(old)
+		} else if old != 0 {
+			return "gives " + strconv.Itoa(old) + " but evicts nothing"
+		}
+		return ""
+	case "take":
+		return found(t.Take(key))
+	case "take-odd":
+		return found(t.TakeFunc(key, odd))
+	case "find-odd":
+		return found(t.Find(key, odd))
+	case "has":
+		return strconv.FormatBool(t.Has(key))
+	case "empty":
+		return strconv.FormatBool(t.Empty())
+	case "drain":
+		return fmt.Sprint(t.Drain())
+	}
+	panic(line)
+}
+
+// consistent fails if the parts of a table do not say the same.
+func consistent(t *testing.T, table *Table[int]) {
+	t.Helper()
+	n := 0
+	for key, same := range table.byKey {
+		n += len(same)
+		if len(same) == 0 {
+			t.Errorf("an empty list stays under %q", key)
+		}
+	}
+	if counted := int(table.n.Load()); n != table.all.Len() || counted != n || n > max(table.max, 0) {
+		t.Errorf("%d entries have a key and %d a place, %d are counted, and %d may be", n, table.all.Len(), counted, table.max)
+	}
+}
+
+func TestTable(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		size  int
+		lines []string // what is done, and after a colon what comes of it
+	}{
+		{"nothing waits", 3, []string{"empty: true", "has k: false", "take k: nothing", "take-odd k: nothing", "find-odd k: nothing", "drain: []"}},
+		{"one", 3, []string{"add k 1:", "empty: false", "has k: true", "has l: false", "take l: nothing", "take k: 1", "take k: nothing", "has k: false", "empty: true"}},
+		{"first in, first out", 3, []string{"add k 1:", "add k 2:", "add k 3:", "take k: 1", "take k: 2", "take k: 3", "take k: nothing"}},
+		{"each key has its order", 9, []string{"add k 1:", "add l 2:", "add k 3:", "add l 4:", "take l: 2", "take k: 1", "take k: 3", "take l: 4"}},
+		{"a key is used again", 3, []string{"add k 1:", "take k: 1", "add k 2:", "has k: true", "take k: 2", "empty: true"}},
+		{"no key is a key", 3, []string{"add: ", "has: true", "has k: false", "take: 0", "empty: true"}},
+		{"the same value twice", 3, []string{"add k 1:", "add k 1:", "take k: 1", "has k: true", "take k: 1", "has k: false"}},
+
+		{"the oldest goes, whatever its key", 2, []string{"add k 1:", "add l 2:", "add m 3: evicts 1", "has k: false", "take l: 2", "take m: 3"}},
+		{"the oldest of a key", 2, []string{"add k 1:", "add k 2:", "add k 3: evicts 1", "add k 4: evicts 2", "take k: 3", "take k: 4", "take k: nothing"}},
+		{"what was taken makes room", 2, []string{"add k 1:", "add l 2:", "take k: 1", "add m 3:", "add n 4: evicts 2", "drain: [3 4]"}},
+		{"room for one", 1, []string{"add k 1:", "add k 2: evicts 1", "add l 3: evicts 2", "has k: false", "take l: 3", "add k 4:"}},
+		{"room for none", 0, []string{"add k 1: evicts 1", "add k 2: evicts 2", "has k: false", "empty: true", "drain: []"}},
+		{"less than none", -1, []string{"add k 1: evicts 1", "empty: true"}},
+
+		{"the oldest that matches", 9, []string{"add k 2:", "add k 1:", "add k 4:", "add k 3:", "take-odd k: 1", "take-odd k: 3", "take-odd k: nothing", "drain: [2 4]"}},
+		{"one that matches elsewhere", 9, []string{"add k 2:", "add l 1:", "take-odd k: nothing", "find-odd k: nothing", "drain: [2 1]"}},
+		{"taking from the middle keeps the order", 9, []string{"add k 2:", "add k 1:", "add k 4:", "take-odd k: 1", "take k: 2", "take k: 4"}},
+		{"and who goes next", 3, []string{"add k 2:", "add k 1:", "add k 4:", "take-odd k: 1", "add k 6:", "add k 8: evicts 2", "drain: [4 6 8]"}},
+		{"finding leaves it", 3, []string{"add k 2:", "add k 1:", "find-odd k: 1", "find-odd k: 1", "take k: 2", "take k: 1"}},
+		{"and its turn to go", 2, []string{"add k 1:", "add k 2:", "find-odd k: 1", "add k 3: evicts 1"}},
+
+		{"draining has the order of all", 9, []string{"add k 1:", "add l 2:", "add k 3:", "add m 4:", "take l: 2", "drain: [1 3 4]", "empty: true", "has k: false", "drain: []"}},
+		{"a drained table goes on", 2, []string{"add k 1:", "add k 2:", "drain: [1 2]", "add k 3:", "add k 4:", "add k 5: evicts 3", "take k: 4"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			table := NewTable[int](c.size)
+			for n, line := range c.lines {
+				do, want, _ := strings.Cut(line, ":")
+				if got := perform(table, do); got != strings.TrimSpace(want) {
+					t.Errorf("%d: %s: got %q", n, line, got)
+				}
+				consistent(t, table)
+			}
+		})
+	}
+}
+
+// model is a table as one would write it without a care for what it costs.
+type model struct {
+	size int
+	all  []struct {
+		key string
+		v   int
+	}
+}
+
+func (m *model) find(key string, match func(int) bool) int {
+	for i, e := range m.all {
+		if e.key == key && match(e.v) {
+			return i
+		}
+	}
+	return -1
+}
+
+func (m *model) remove(i int) int {
+	v := m.all[i].v
+	m.all = append(m.all[:i:i], m.all[i+1:]...)
+	return v
+}
+
+func (m *model) Empty() bool { return len(m.all) == 0 }
+
+func (m *model) Add(key string, v int) (evicted int, full bool) {
+	m.all = append(m.all, struct {
+		key string
+		v   int
+	}{key, v})
+	if len(m.all) > m.size {
+		return m.remove(0), true
+	}
+	return 0, false
+}
+
+func (m *model) Take(key string) (int, bool) {
+	return m.TakeFunc(key, func(int) bool { return true })
+}
+
+func (m *model) TakeFunc(key string, match func(int) bool) (int, bool) {
+	if i := m.find(key, match); i >= 0 {
+		return m.remove(i), true
+	}
+	return 0, false
+}
+
+func (m *model) Has(key string) bool {
+	return m.find(key, func(int) bool { return true }) >= 0
+}
+
+func (m *model) Find(key string, match func(int) bool) (int, bool) {
+	if i := m.find(key, match); i >= 0 {
+		return m.all[i].v, true
+	}
+	return 0, false
+}
+
+func (m *model) Drain() []int {
+	all := []int{}
+	for !m.Empty() {
+		all = append(all, m.remove(0))
+	}
+	return all
+}
+
+func TestModel(t *testing.T) {
+	// A table is full most of the time, or has an entry now and then.
+	mixes := [][]string{
+		{"add", "add", "add", "add", "take", "take-odd", "find-odd", "has", "empty"},
+		{"add", "take", "take", "take-odd", "find-odd", "has", "empty"},
+	}
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		size, keys, mix := r.IntN(12), 1+r.IntN(6), mixes[r.IntN(len(mixes))]
+		table, naive := NewTable[int](size), &model{size: size}
+		var lines []string
+		for n := range 300 {
+			line := fmt.Sprintf("%s %c %d", mix[r.IntN(len(mix))], 'a'+r.IntN(keys), n+1)
+			if r.IntN(100) == 0 {
+				line = "drain"
+			}
+			lines = append(lines, line)
+			if got, want := perform(table, line), perform(naive, line); got != want {
+				t.Fatalf("seed %d, size %d: after %q: got %q, want %q", seed, size, lines, got, want)
+			}
+			consistent(t, table)
+		}
+	}
+}
+
+// The oldest is asked first, and nobody after the one that matches: a match may change what it matches.
+func TestMatchIsAskedInOrder(t *testing.T) {
+	table := NewTable[int](9)
+	for n := range 5 {
+		table.Add("k", n)
+		table.Add("l", 10+n)
+	}
+	for name, f := range map[string]func(string, func(int) bool) (int, bool){"Find": table.Find, "TakeFunc": table.TakeFunc} {
+		var asked []int
+		v, ok := f("k", func(v int) bool {
+			asked = append(asked, v)
+			return v == 3
+		})
+		if v != 3 || !ok || !slices.Equal(asked, []int{1, 2, 3}) { // 0 made room for the last
+			t.Errorf("%s returns %d, %t and asks %v", name, v, ok, asked)
+		}
+	}
+}
+
+// A match that panics leaves the table as it was, and usable.
+func TestMatchPanics(t *testing.T) {
+	table := NewTable[int](9)
+	table.Add("k", 1)
+	for name, f := range map[string]func(string, func(int) bool) (int, bool){"Find": table.Find, "TakeFunc": table.TakeFunc} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s swallows the panic", name)
+				}
+			}()
+			_, _ = f("k", func(int) bool { panic("no") })
+		}()
+		consistent(t, table)
+	}
+	if v, ok := table.Take("k"); v != 1 || !ok {
+		t.Errorf("got %d, %t", v, ok)
+	}
+}
+
+// What has left the table is not held by it, nor is a key.
+func TestHoldsNothing(t *testing.T) {
+	type big struct{ _ [1 << 10]byte }
+	table := NewTable[*big](4)
+	var gone []weak.Pointer[big]
+	add := func(key string) {
+		v := new(big)
+		gone = append(gone, weak.Make(v))
+		table.Add(key, v)
+	}
+	for n := range 100 { // most are evicted
+		add("k")
+		add(strconv.Itoa(n))
+	}
+	for range 2 { // of the rest the two under k are taken
+		if _, ok := table.Take("k"); !ok {
+			t.Error("k is not there")
+		}
+	}
+	add("k")
+	kept := new(big)
+	table.Add("k", kept)
+	table.TakeFunc("k", func(v *big) bool { return v != kept })
+	table.Take("98")
+	table.Take("99")
+	runtime.GC()
+	for n, p := range gone {
+		if p.Value() != nil {
+			t.Errorf("%d is held", n)
+		}
+	}
+	if v, ok := table.Take("k"); v != kept || !ok || len(table.byKey) != 0 || !table.Empty() {
+		t.Errorf("what is left is not what was kept: %v", table.byKey)
+	}
+	runtime.KeepAlive(table)
+}
+
+// Whatever many do at once, each value leaves the table exactly once, those of one key in the order they came in.
+func TestConcurrent(t *testing.T) {
+	for _, size := range []int{1, 7, 1 << 20} {
+		t.Run(strconv.Itoa(size), func(t *testing.T) {
+			const keys, each = 4, 2000
+			table := NewTable[int](size)
+			var left [keys * each]atomic.Int32
+			var adding, taking sync.WaitGroup
+			var added atomic.Bool
+			for k := range keys {
+				key := strconv.Itoa(k)
+				adding.Go(func() {
+					for n := range each {
+						if v, full := table.Add(key, k*each+n); full {
+							left[v].Add(1)
+						}
+					}
+				})
+				taking.Go(func() {
+					last := -1
+					for n := 0; ; n++ {
+						end := added.Load() // before the look that finds nothing
+						v, ok := table.Take(key)
+						if n%2 == 1 && !ok {
+							v, ok = table.TakeFunc(key, func(v int) bool { return v/each == k })
+						}
+						switch {
+						case ok && (v/each != k || v <= last):
+							t.Errorf("%d comes out under %d after %d", v, k, last)
+							return
+						case ok:
+							left[v].Add(1)
+							last = v
+						case end:
+							return
+						default:
+							runtime.Gosched()
+						}
+					}
+				})
+				taking.Go(func() {
+					for !added.Load() {
+						if v, ok := table.Find(key, func(v int) bool { return v%3 == 0 }); ok && (v/each != k || v%3 != 0) {
+							t.Errorf("%d is found under %d", v, k)
+						}
+						_, _ = table.Empty(), table.Has(key)
+						runtime.Gosched()
+					}
+				})
+			}
+			drained := make(chan struct{})
+			go func() {
+				defer close(drained)
+				for range 5 {
+					for _, v := range table.Drain() {
+						left[v].Add(1)
+					}
+					runtime.Gosched()
+				}
+			}()
+			adding.Wait()
+			<-drained
+			added.Store(true)
+			taking.Wait()
+			for v := range left {
+				if n := left[v].Load(); n != 1 {
+					t.Errorf("%d left %d times", v, n)
+				}
+			}
+			if !table.Empty() || len(table.Drain()) > 0 {
+				t.Error("something is left")
+			}
+			consistent(t, table)
+		})
+	}
+}
+
+// A peer that uses one key for everything must not make the table slow, or its answers allocate.
+func TestOneKey(t *testing.T) {
+	const size = 1 << 12
+	table := NewTable[int](size)
+	for n := range 20 * size {
+		if v, full := table.Add("k", n); full != (n >= size) || full && v != n-size {
+			t.Fatalf("%d evicts %d, %t", n, v, full)
+		}
+	}
+	if got := testing.AllocsPerRun(100, func() {
+		table.Find("k", func(v int) bool { return v < 0 })
+		table.Take("k")
+	}); got > 0 {
+		t.Errorf("%v allocations", got)
+	}
+	if n := len(table.Drain()); n != size-101 { // one run more, to warm up
+		t.Errorf("%d are drained", n)
+	}
+}

@@ -127,8 +127,8 @@ type asked struct {
 }
 
 func (i *Instrumentation) noticeCancel(sessionID string, e *jsonrpc.Envelope, address string) {
-	if e.TargetKey != "" {
-		i.edges.notices.Add(sessionID+"\x00"+e.TargetKey, notice{address})
+	if e.Target != "" { // mcp-go compares ids as text
+		i.edges.notices.Add(sessionID+"\x00"+e.Target, notice{address})
 	}
 }
 
@@ -136,11 +136,7 @@ func (i *Instrumentation) takeNotice(m *message) (notice, bool) {
 	if i.edges.notices.Empty() {
 		return notice{}, false
 	}
-	key := m.answerKey()
-	if key == "" {
-		return notice{}, false
-	}
-	return i.edges.notices.Take(m.session + "\x00" + key)
+	return i.edges.notices.Take(m.session + "\x00" + m.RequestID)
 }
 
 // settleCancel records who ended a message that was cancelled. without is who
@@ -281,10 +277,11 @@ func (i *Instrumentation) watchOutgoing(ctx context.Context, on *message, data [
 	answered func(e *jsonrpc.Envelope, size int, failed bool),
 ) (ping string) {
 	e, _ := jsonrpc.Head(data[:min(len(data), maxHead)])
-	if e.Key == "" && e.Method == "" && len(data) > maxHead { // an id that is longer than that
+	if e.Kind == jsonrpc.Malformed && len(data) > maxHead { // its method or its id stands further on
 		e, _ = jsonrpc.Head(data)
 	}
 	switch {
+	case e.Kind == jsonrpc.Malformed: // a request whose method is not at hand; who made it records it
 	case e.Method == "":
 		if answered != nil {
 			answered(&e, size, failed)

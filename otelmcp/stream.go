@@ -110,6 +110,9 @@ func (s *stream) event(e sse.Event) {
 		s.connect()
 		return
 	}
+	if e.Size == 0 {
+		return
+	}
 	s.messages++
 	s.connect()
 	ping := x.i.watchOutgoing(x.parent(), &s.on, e.Data, e.Size, x.failed, s.answered)

@@ -3,8 +3,8 @@
 
 package jsonrpc
 
-// Arbitrary bytes: Parse says what mcp-go's own structs say, Head says the same,
-// and of a beginning nothing that the end belies.
+// Arbitrary bytes: Parse says what mcp-go's own structs and the answers of a
+// server say, Head says the same, and of a beginning nothing that the end belies.
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/mark3labs/mcp-go/mcp"
+	"github.com/mark3labs/mcp-go/server"
 )
 
 // reference is what server.MCPServer.HandleMessage makes of raw, in its words.
@@ -56,8 +57,10 @@ func FuzzParse(f *testing.F) {
 	for _, raw := range corpus() {
 		f.Add([]byte(raw))
 	}
+	bare := server.NewMCPServer("test", "1") // it answers, and does nothing else
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		e, want := Parse(raw), reference(raw)
+		checkAnswer(t, string(raw), e, answerOf(t, bare, string(raw)))
 		got := Envelope{Kind: e.Kind, NullAnswer: e.NullAnswer, Silent: e.Silent, Key: e.Key}
 		if e.Kind == Malformed || e.Kind == Batch { // the rest is more than mcp-go knows
 			if got.Kind != want.Kind || !got.NullAnswer || got.Silent || got.Key != "" {

@@ -147,20 +147,27 @@ func checkAnswer(t *testing.T, raw string, e Envelope, answer []byte) {
 	}
 }
 
+// answerOf returns what s answers to raw; nothing if it does not.
+func answerOf(t *testing.T, s *server.MCPServer, raw string) []byte {
+	t.Helper()
+	a := s.HandleMessage(t.Context(), json.RawMessage(raw))
+	if a == nil {
+		return nil
+	}
+	answer, err := json.Marshal(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
 func TestHandleMessage(t *testing.T) {
 	var saw []understood
 	s := newServer(func(u understood) { saw = append(saw, u) })
 	for _, raw := range corpus() {
 		saw = nil
-		var answer []byte
-		if a := s.HandleMessage(t.Context(), json.RawMessage(raw)); a != nil {
-			var err error
-			if answer, err = json.Marshal(a); err != nil {
-				t.Fatal(err)
-			}
-		}
 		e := Parse([]byte(raw))
-		checkAnswer(t, raw, e, answer)
+		checkAnswer(t, raw, e, answerOf(t, s, raw))
 		if len(saw) > 1 {
 			t.Fatalf("%s: the program is told %d times", raw, len(saw))
 		}

@@ -132,7 +132,10 @@ type Operation struct {
 // so that an adapter can embed an Operation in what it keeps for a message, at
 // the price of one allocation for both.
 func (r *Recorder) Init(o *Operation, ctx context.Context, role Role) {
-	o.Context, o.Role, o.rec, o.start = ctx, role, r, time.Now()
+	o.Context, o.Role, o.rec = ctx, role, r
+	if !o.backdated {
+		o.start = time.Now()
+	}
 }
 
 // Since says that the message was first seen at t, before Init. Call it before

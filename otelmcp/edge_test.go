@@ -148,21 +148,13 @@ func TestHTTPKilled(t *testing.T) {
 	t.Run("by the server's shutdown", func(t *testing.T) {
 		_, i, c, capture := edged(t, rawHandlers["sse"])
 		stream := c.stream()
+		if n := otelmcp.HTTPServersUp(i); n != 1 {
+			t.Errorf("%d HTTP servers are watched", n)
+		}
 		down := make(chan error, 1)
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() { down <- c.web.Config.Shutdown(ctx) }()
-		_, err := net.Dial("tcp", c.addr())
-		for err == nil { // until it has begun
-			var conn net.Conn
-			if conn, err = net.Dial("tcp", c.addr()); err == nil {
-				_ = conn.Close()
-				time.Sleep(time.Millisecond)
-			}
-		}
-		eventually(t, func() bool { // RegisterOnShutdown runs beside
-			time.Sleep(20 * time.Millisecond)
-			return true
-		})
+		eventually(t, func() bool { return otelmcp.HTTPServersUp(i) == 0 }) // it is told beside
 		_ = stream.Close()
 		eventually(t, func() bool { return len(capture.EventsNamed(semconv.OTelMCPSessionEndEventName)) == 1 })
 		cancel()

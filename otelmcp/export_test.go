@@ -1,0 +1,17 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package otelmcp
+
+// What the tests, which are outside of the package, have to see of its inside.
+
+// HTTPServersUp returns how many HTTP servers are watched for their shutdown,
+// and have not begun it.
+func HTTPServersUp(i *Instrumentation) int {
+	n := 0
+	i.edges.http.servers.Range(func(any, any) bool {
+		n++
+		return true
+	})
+	return n
+}

@@ -74,7 +74,8 @@ type coverage struct {
 	// what was reported already: transports without an edge and facts, transports
 	// with one, seams.
 	seen, edged, lost atomic.Uint32
-	// mismatch is how many messages arrived at an edge and left no record.
+	// mismatch is how many messages arrived at an edge and left no record, or, below
+	// zero, how many records there are too many.
 	mismatch atomic.Int64
 
 	mu         sync.Mutex
@@ -104,6 +105,7 @@ const (
 	customSession = 1 << (iota + 8)
 	sessionTool
 	taskMade
+	contextLost
 )
 
 // gapByFact is what is not seen where such a thing is in use.
@@ -112,12 +114,15 @@ var gapByFact = map[uint32]string{
 	sessionTool:   "changes of the tools of a single session are not seen",
 	taskMade: "how a task ends is seen only when a client asks for its result: " +
 		"what its tool did after the call was answered is not",
+	contextLost: "the program handles messages in a context that does not derive from the one that they arrive in, so that what " +
+		"the edge knows of them (sizes, addresses, the answer) is missing: have the function given to server.WithStdioContextFunc, " +
+		"server.WithHTTPContextFunc or server.WithSSEContextFunc return a context that derives from its argument",
 }
 
 // gapBySeam is what is not seen after the program replaced a seam.
 var gapBySeam = map[string]string{
-	"tracer": "the server's tracer was replaced after it was instrumented, so that no message is recorded: " +
-		"remove server.WithTracer, or call otelmcp.Instrument after it",
+	"tracer": "the server's tracer was replaced after it was instrumented, so that no message is recorded, or, where there " +
+		"is an edge, neither its target nor its outcome: remove server.WithTracer, or call otelmcp.Instrument after it",
 	"propagator": "a propagator of the server was replaced after it was instrumented, so that parents of spans are lost: " +
 		"remove server.WithPropagator and server.WithMetaPropagator, or call otelmcp.Instrument after them",
 	"hooks": "the server's hooks were replaced after it was instrumented, so that targets, codes and outcomes are lost: " +
@@ -153,7 +158,7 @@ func (c *coverage) sawEdge(i *Instrumentation, edge string) {
 
 // sawMismatch is told how many messages have arrived that left no record.
 func (c *coverage) sawMismatch(i *Instrumentation, n int64) {
-	if c.mismatch.Swap(n) != n {
+	if c.mismatch.Load() != n && c.mismatch.Swap(n) != n {
 		i.reportCoverage()
 	}
 }
@@ -183,6 +188,7 @@ func (c *coverage) seamLost(i *Instrumentation, seam string) {
 func (c *coverage) sawCustomSession(i *Instrumentation) { c.sawFact(i, customSession) }
 func (c *coverage) sawSessionTool(i *Instrumentation)   { c.sawFact(i, sessionTool) }
 func (c *coverage) sawTask(i *Instrumentation)          { c.sawFact(i, taskMade) }
+func (c *coverage) sawContextLost(i *Instrumentation)   { c.sawFact(i, contextLost) }
 
 func (c *coverage) sawFact(i *Instrumentation, bit uint32) {
 	if c.seen.Load()&bit == 0 && c.seen.Or(bit)&bit == 0 {
@@ -193,7 +199,7 @@ func (c *coverage) sawFact(i *Instrumentation, bit uint32) {
 // Coverage says what is seen and what is not, as of now. What went through edges
 // is compared with what was recorded of it.
 func (i *Instrumentation) Coverage() Coverage {
-	i.reconcile()
+	i.reconcile(i.edges.ledger.word.Load())
 	return i.covered()
 }
 
@@ -219,11 +225,15 @@ func (i *Instrumentation) covered() Coverage {
 			out.Gaps = append(out.Gaps, gapByTransport[t])
 		}
 	}
-	if n := c.mismatch.Load(); n != 0 {
+	switch n := c.mismatch.Load(); {
+	case n > 0:
 		out.Gaps = append(out.Gaps, fmt.Sprintf("%d message(s) arrived of which there is no complete record: "+
 			"a logger or meter provider panicked, or this is a defect of otelmcp", n))
+	case n < 0:
+		out.Gaps = append(out.Gaps, fmt.Sprintf("%d message(s) were recorded more often than once: "+
+			"this is a defect of otelmcp", -n))
 	}
-	for _, fact := range []uint32{customSession, sessionTool, taskMade} {
+	for _, fact := range []uint32{customSession, sessionTool, taskMade, contextLost} {
 		if seen&fact != 0 {
 			out.Gaps = append(out.Gaps, gapByFact[fact])
 		}

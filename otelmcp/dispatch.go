@@ -40,6 +40,7 @@ type message struct {
 	ambient  trace.SpanContext // the span around the dispatch, if any
 	fromMeta bool              // _meta names the parent
 	atEdge   bool              // it came through an edge
+	onLedger bool              // an edge has counted it, and settles it
 	edge     edge              // which ends it; nil when dispatch does
 	session  string            // the id that mcp-go gave its session
 	// integrity is what is odd about its session, if anything.
@@ -90,7 +91,7 @@ func (i *Instrumentation) messageOf(ctx context.Context) *message {
 func (i *Instrumentation) newMessage(ctx context.Context) *message {
 	e := i.edgeOf(ctx)
 	if e == nil || i.messageOf(ctx) != nil { // a handler's own call is not what the edge saw
-		m := &message{}
+		m := &message{atEdge: e != nil}
 		m.init(i, ctx)
 		return m
 	}
@@ -430,7 +431,7 @@ func (s *dispatchSpan) End() {
 		s.edge.ended((*message)(s))
 		return
 	}
-	s.Finish()
+	(*message)(s).finish()
 }
 
 // hooked reports whether our hooks are still the server's. A program can

@@ -9,7 +9,10 @@ package otelmcp
 
 import (
 	"context"
+	"hash/maphash"
 	"net/http"
+	"strconv"
+	"sync"
 	"sync/atomic"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -43,19 +46,14 @@ type edge interface {
 	adopt(ctx context.Context) *message
 	// ended is told that dispatch is through with m.
 	ended(m *message)
-	// owner tells whose edge it is.
-	owner() *Instrumentation
 }
 
-type edgeKey struct{}
+// edgeKey finds the edge of one server: several can be in one context.
+type edgeKey struct{ i *Instrumentation }
 
-// edgeOf returns the edge that ctx came through, unless the innermost one is
-// another server's.
+// edgeOf returns the edge of ours that ctx came through.
 func (i *Instrumentation) edgeOf(ctx context.Context) edge {
-	e, _ := ctx.Value(edgeKey{}).(edge)
-	if e == nil || e.owner() != i {
-		return nil
-	}
+	e, _ := ctx.Value(edgeKey{i}).(edge)
 	return e
 }
 
@@ -64,57 +62,59 @@ type edges struct {
 	ledger ledger
 	// notices are cancellations that were asked for, by session and id.
 	notices *pending.Table[notice]
-	// asked are requests that the server sent, by session and id.
-	asked *pending.Table[*asked]
+	// asked are the requests that the server sent in a session over HTTP.
+	asked sync.Map // session id → *askedTable
 	http  httpEdge
+	seed  maphash.Seed
 }
 
 func newEdges() edges {
-	return edges{notices: pending.NewTable[notice](maxNotices), asked: pending.NewTable[*asked](maxPending)}
+	return edges{notices: pending.NewTable[notice](maxNotices), seed: maphash.MakeSeed()}
 }
 
-// ledger counts what came in and what was recorded of it. The two sides are
-// counted apart, so that a message that one of them misses shows.
-type ledger struct {
-	open, arrived, recorded atomic.Int64
-}
+// ledger is the self-check of the edges. What came in is counted where it comes
+// in, and what was recorded where it is recorded, so that a message that either
+// of them misses shows. Both stand in one word, to be read at once: how many are
+// open in its upper half, and in its lower one how many more were settled than
+// recorded.
+type ledger struct{ word atomic.Int64 }
 
-func (l *ledger) arrive() {
-	l.open.Add(1) // first: who sees the arrival must see that it is open
-	l.arrived.Add(1)
-}
+const oneOpen = 1 << 32
+
+// arrive says that something came in, which will be settled.
+func (l *ledger) arrive() { l.word.Add(oneOpen) }
 
 // withdraw takes back an arrival of something that stays open for long: it
 // arrives again when it ends.
-func (l *ledger) withdraw() {
-	l.arrived.Add(-1)
-	l.open.Add(-1)
+func (l *ledger) withdraw() { l.word.Add(-oneOpen) }
+
+// record says that something that came in was recorded.
+func (l *ledger) record() { l.word.Add(-1) }
+
+// settle says that something that came in is over.
+func (l *ledger) settle() (word int64) { return l.word.Add(1 - oneOpen) }
+
+// settle says that something that arrived is over.
+func (i *Instrumentation) settle() {
+	i.reconcile(i.edges.ledger.settle())
 }
 
-// settle says that something that arrived is over, and whether it was recorded.
-func (i *Instrumentation) settle(recorded bool) {
-	l := &i.edges.ledger
-	if recorded {
-		l.recorded.Add(1)
-	}
-	if l.open.Add(-1) == 0 {
-		i.reconcile()
-	}
-}
-
-// reconcile compares what arrived with what was recorded, in a moment in which
-// nothing is open.
-func (i *Instrumentation) reconcile() {
-	l := &i.edges.ledger
-	arrived := l.arrived.Load()
-	recorded := l.recorded.Load()
-	if l.open.Load() == 0 && l.arrived.Load() == arrived && arrived != recorded {
-		i.coverage.sawMismatch(i, arrived-recorded)
+// reconcile looks at the ledger. More than was settled can be recorded for a
+// moment only, while something is open.
+func (i *Instrumentation) reconcile(word int64) {
+	missing := int32(word) //nolint:gosec // The lower half.
+	open := (word - int64(missing)) / oneOpen
+	if missing > 0 || open == 0 {
+		i.coverage.sawMismatch(i, int64(missing))
 	}
 }
 
-// finish ends a message that came through an edge.
-func (i *Instrumentation) finish(m *message) { i.settle(m.Finish()) }
+// finish records a message. What came through an edge is on its ledger.
+func (m *message) finish() {
+	if m.Finish() && m.onLedger {
+		m.i.edges.ledger.record()
+	}
+}
 
 // notice says who asked for a cancellation.
 type notice struct{ address string }
@@ -126,9 +126,44 @@ type asked struct {
 	ping *operation.Operation
 }
 
+// askedTable are the requests that the server sent on one connection, or in one
+// session, by the key that the answer will have.
+type askedTable = pending.Table[*asked]
+
+// maxAsked bounds the requests of the server that wait in one session.
+const maxAsked = 256
+
+func newAskedTable() *askedTable { return pending.NewTable[*asked](maxAsked) }
+
+// askedIn returns the table of a session over HTTP. A session that is not
+// remembered has none: who could answer there is not known.
+func (i *Instrumentation) askedIn(sessionID string, create bool) *askedTable {
+	if t, ok := i.edges.asked.Load(sessionID); ok {
+		return t.(*askedTable)
+	}
+	if !create || sessionID == "" || i.sessions.Get(sessionID) == nil {
+		return nil
+	}
+	t, _ := i.edges.asked.LoadOrStore(sessionID, newAskedTable())
+	return t.(*askedTable)
+}
+
+// noticeKey is where a cancellation of the request id is kept. mcp-go compares ids
+// as text; a long one is kept as its hash.
+func (i *Instrumentation) noticeKey(sessionID, id string) string {
+	const long = 64
+	if len(id) > long {
+		id = strconv.FormatUint(maphash.String(i.edges.seed, id), 36)
+	}
+	return sessionID + "\x00" + id
+}
+
 func (i *Instrumentation) noticeCancel(sessionID string, e *jsonrpc.Envelope, address string) {
-	if e.Target != "" { // mcp-go compares ids as text
-		i.edges.notices.Add(sessionID+"\x00"+e.Target, notice{address})
+	if e.Target == "" {
+		return
+	}
+	if _, full := i.edges.notices.Add(i.noticeKey(sessionID, e.Target), notice{address}); full {
+		i.rec.Refuse(semconv.OTelMCPRefusedReasonPendingTable)
 	}
 }
 
@@ -136,18 +171,19 @@ func (i *Instrumentation) takeNotice(m *message) (notice, bool) {
 	if i.edges.notices.Empty() {
 		return notice{}, false
 	}
-	return i.edges.notices.Take(m.session + "\x00" + m.RequestID)
+	return i.edges.notices.Take(i.noticeKey(m.session, m.RequestID))
 }
 
 // settleCancel records who ended a message that was cancelled. without is who
-// did when the client did not ask for it.
-func (i *Instrumentation) settleCancel(m *message, without string) {
+// did when the client did not ask for it; sure says that a request of the
+// client's goes before that.
+func (i *Instrumentation) settleCancel(m *message, without string, sure bool) {
 	n, askedFor := i.takeNotice(m)
 	if m.Outcome != semconv.OTelMCPOutcomeCancelled {
 		return
 	}
 	source := without
-	if askedFor && (without == semconv.OTelMCPCancelSourceServer || without == "") {
+	if askedFor && (sure || without == semconv.OTelMCPCancelSourceServer) {
 		source = semconv.OTelMCPCancelSourceClientRequest
 		if n.address != "" {
 			m.Facts = append(m.Facts, semconv.OTelMCPCancelAddressKey.String(n.address))
@@ -270,38 +306,59 @@ func (i *Instrumentation) sent(ctx context.Context, on *message, method string, 
 	return o
 }
 
-// watchOutgoing looks at a message that the server sends on a connection: the
-// answer to a request is handed to answered, a notification is recorded, and a
-// request is remembered until its answer comes. It returns the key of a ping.
-func (i *Instrumentation) watchOutgoing(ctx context.Context, on *message, data []byte, size int, failed bool,
-	answered func(e *jsonrpc.Envelope, size int, failed bool),
-) (ping string) {
-	e, _ := jsonrpc.Head(data[:min(len(data), maxHead)])
-	if e.Kind == jsonrpc.Malformed && len(data) > maxHead { // its method or its id stands further on
-		e, _ = jsonrpc.Head(data)
+// An outgoing message is one that the server is about to send on a connection.
+type outgoing struct {
+	on    *message // what its connection is
+	e     jsonrpc.Envelope
+	size  int
+	ping  *operation.Operation
+	asked *askedTable // where it waits for its answer, if it is a request
+}
+
+// watchOutgoing looks at a message before it is written: what the server asks for
+// is remembered, since the answer can be there before the write returns. data is
+// the beginning of it, or all.
+func (i *Instrumentation) watchOutgoing(ctx context.Context, on *message, data []byte, size int, table *askedTable) *outgoing {
+	out := &outgoing{on: on, size: size}
+	out.e, _ = jsonrpc.Head(data[:min(len(data), maxHead)])
+	if out.e.Kind == jsonrpc.Malformed && len(data) > maxHead { // its method or its id stands further on
+		out.e, _ = jsonrpc.Head(data)
 	}
+	if !out.isRequest() || table == nil {
+		return out
+	}
+	a := &asked{}
+	if out.e.Method == semconv.MCPMethodNamePing {
+		a.ping = i.sent(ctx, on, out.e.Method, size, false)
+		a.ping.RequestID = out.e.ID
+		out.ping = a.ping
+	}
+	out.asked = table
+	if old, full := table.Add(out.e.Key, a); full {
+		i.rec.Refuse(semconv.OTelMCPRefusedReasonPendingTable)
+		old.unanswered(semconv.OTelMCPOutcomeTimeout)
+	}
+	return out
+}
+
+// A message whose method is not at hand is recorded by who made it.
+func (o *outgoing) isRequest() bool { return o.e.Method != "" && o.e.Key != "" }
+func (o *outgoing) isAnswer() bool {
+	return o.e.Kind != jsonrpc.Malformed && o.e.Kind != jsonrpc.Batch && o.e.Method == ""
+}
+
+// wasSent is told of the message after the write: a notification is recorded, and
+// a request that did not go out waits for no answer.
+func (i *Instrumentation) wasSent(ctx context.Context, o *outgoing, failed bool) {
 	switch {
-	case e.Kind == jsonrpc.Malformed: // a request whose method is not at hand; who made it records it
-	case e.Method == "":
-		if answered != nil {
-			answered(&e, size, failed)
-		}
-	case e.Key == "":
-		i.sent(ctx, on, e.Method, size, failed).Finish()
-	default:
-		a := &asked{}
-		key := on.session + "\x00" + e.Key
-		if e.Method == semconv.MCPMethodNamePing {
-			a.ping = i.sent(ctx, on, e.Method, size, failed)
-			a.ping.RequestID = e.ID
-			ping = key
-		}
-		if old, full := i.edges.asked.Add(key, a); full {
-			i.rec.Refuse(semconv.OTelMCPRefusedReasonPendingTable)
-			old.unanswered(semconv.OTelMCPOutcomeTimeout)
+	case o.e.Kind == jsonrpc.Malformed || o.isAnswer():
+	case !o.isRequest():
+		i.sent(ctx, o.on, o.e.Method, o.size, failed).Finish()
+	case failed && o.asked != nil:
+		if a, ok := o.asked.Take(o.e.Key); ok {
+			a.unanswered(semconv.OTelMCPOutcomeCancelled)
 		}
 	}
-	return ping
 }
 
 // unanswered ends a request that the server sent and that nobody will answer.
@@ -315,10 +372,13 @@ func (a *asked) unanswered(outcome string) {
 	}
 }
 
-// answer ends the request that a client's response e is for, and reports
-// whether there was one.
-func (i *Instrumentation) answer(sessionID string, e *jsonrpc.Envelope, size int) bool {
-	a, ok := i.edges.asked.Take(sessionID + "\x00" + e.Key)
+// answered ends the request that a client's response e is for, and reports
+// whether there was one. table may be nil.
+func answered(table *askedTable, key string, e *jsonrpc.Envelope, size int) bool {
+	if table == nil {
+		return false
+	}
+	a, ok := table.Take(key)
 	if !ok {
 		return false
 	}

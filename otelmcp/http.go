@@ -151,13 +151,11 @@ const (
 
 // Value makes the exchange findable from the contexts that derive from it.
 func (x *exchange) Value(key any) any {
-	if _, ok := key.(edgeKey); ok {
+	if k, ok := key.(edgeKey); ok && k.i == x.i {
 		return edge(x)
 	}
 	return x.Context.Value(key)
 }
-
-func (x *exchange) owner() *Instrumentation { return x.i }
 
 // arrive fills what the request says before anybody handles it.
 func (x *exchange) arrive(h *httpHandler) {
@@ -269,7 +267,7 @@ func (x *exchange) adopt(ctx context.Context) *message {
 		return m
 	}
 	x.m.init(x.i, ctx)
-	x.m.edge = x
+	x.m.edge, x.m.onLedger = x, true
 	return &x.m
 }
 
@@ -299,14 +297,11 @@ func (x *exchange) advance(step func()) {
 
 // record ends the exchange. Nobody else writes to it any more.
 func (x *exchange) record() {
-	recorded := false
-	defer func() {
-		x.i.settle(recorded)
-	}()
-	recorded = x.tryRecord()
+	defer x.i.settle()
+	x.tryRecord()
 }
 
-func (x *exchange) tryRecord() (recorded bool) {
+func (x *exchange) tryRecord() {
 	defer x.i.rec.Guard()
 	x.out.Lock()
 	m := &x.m
@@ -342,7 +337,8 @@ func (x *exchange) tryRecord() (recorded bool) {
 	}
 	defer x.body.release()
 	if !x.adopted {
-		return x.recordUndispatched(gone)
+		x.recordUndispatched(gone)
+		return
 	}
 	if !m.parsed { // of a method that mcp-go does not know its hooks tell nothing
 		e := x.body.parse()
@@ -351,8 +347,8 @@ func (x *exchange) tryRecord() (recorded bool) {
 	if gone {
 		m.undelivered()
 	}
-	x.i.settleCancel(m, x.cancelSource())
-	return m.Finish()
+	x.i.settleCancel(m, x.cancelSource(), false)
+	m.finish()
 }
 
 // awaitsElsewhere reports whether the answer goes out on another exchange.
@@ -374,10 +370,10 @@ func (x *exchange) shuttingDown() bool { return x != nil && x.down != nil && x.d
 
 // recordUndispatched records an exchange whose message, if it has one, mcp-go
 // did not dispatch.
-func (x *exchange) recordUndispatched(gone bool) (recorded bool) {
+func (x *exchange) recordUndispatched(gone bool) {
 	i, m := x.i, &x.m
 	m.init(i, x)
-	m.Instant = true
+	m.Instant, m.onLedger = true, true
 	m.Stage = semconv.OTelMCPStageTransport
 	m.Network = x.network()
 	e := x.message()
@@ -419,8 +415,9 @@ func (x *exchange) recordUndispatched(gone bool) (recorded bool) {
 		m.Stage = semconv.OTelMCPStageDispatch
 	case e.Kind == jsonrpc.Response:
 		if m.HTTPStatus < http.StatusBadRequest {
-			if i.answer(session, e, m.RequestSize) || m.Transport == semconv.OTelMCPTransportStreamableHTTP && !e.EmptyResult {
-				return true // the end of a request of the server's, and recorded there
+			if answered(i.askedIn(session, false), e.Key, e, m.RequestSize) || m.Transport == semconv.OTelMCPTransportStreamableHTTP && !e.EmptyResult {
+				i.edges.ledger.record() // the end of a request of the server's, and recorded there
+				return
 			}
 			m.Outcome = semconv.OTelMCPOutcomeRejected // nobody had asked
 		}
@@ -432,8 +429,8 @@ func (x *exchange) recordUndispatched(gone bool) (recorded bool) {
 	}
 	x.decideSession(e)
 	m.beginSpan()
-	i.settleCancel(m, x.cancelSource())
-	return m.Finish()
+	i.settleCancel(m, x.cancelSource(), false)
+	m.finish()
 }
 
 // decideSession records that the server refused a session.

@@ -53,7 +53,7 @@ func (i *Instrumentation) Listen(ctx context.Context, in io.Reader, out io.Write
 	if !i.rec.Observed() {
 		return s.Listen(ctx, in, out)
 	}
-	l := &lines{Context: ctx, i: i, waiting: pending.NewTable[*line](maxPending), loose: pending.NewTable[*message](maxPending)}
+	l := &lines{Context: ctx, i: i, waiting: pending.NewTable[*line](maxPending), loose: pending.NewTable[*message](maxPending), asked: newAskedTable()}
 	defer l.close()
 	return s.Listen(l, &lineReader{in: in, l: l}, &lineWriter{out: out, l: l})
 }
@@ -70,6 +70,7 @@ type lines struct {
 	// loose are messages that dispatch is through with and whose id it does not
 	// know, because mcp-go does not know the method. The answer tells the id.
 	loose *pending.Table[*message]
+	asked *askedTable
 
 	mu     sync.Mutex
 	eof    bool
@@ -79,13 +80,11 @@ type lines struct {
 
 // Value makes the edge findable from the contexts that derive from it.
 func (l *lines) Value(key any) any {
-	if _, ok := key.(edgeKey); ok {
+	if k, ok := key.(edgeKey); ok && k.i == l.i {
 		return edge(l)
 	}
 	return l.Context.Value(key)
 }
-
-func (l *lines) owner() *Instrumentation { return l.i }
 
 // line is a line that came in and waits for its end: until dispatch is through
 // with it, if it is dispatched, and until its answer went out.
@@ -105,7 +104,7 @@ const unread = "?"
 // adopt leaves the message to dispatch: nothing but its id says which line it
 // was, and that is known only later.
 func (l *lines) adopt(ctx context.Context) *message {
-	m := &message{edge: l}
+	m := &message{edge: l, onLedger: true}
 	m.init(l.i, ctx)
 	return m
 }
@@ -116,7 +115,7 @@ func (l *lines) ended(m *message) {
 	key := m.answerKey()
 	if key == "" {
 		if old, full := l.loose.Add(m.Method.Text, m); full {
-			old.Finish()
+			old.finish()
 		}
 		return
 	}
@@ -128,7 +127,7 @@ func (l *lines) ended(m *message) {
 		_, ok = l.waiting.Find(unread, claim)
 	}
 	if !ok { // its place was needed, and its line was settled then
-		m.Finish()
+		m.finish()
 	}
 }
 
@@ -149,8 +148,9 @@ func (l *lines) read(raw []byte, size int) {
 	switch {
 	case !whole && key == "":
 		key = unread
-	case w.e.Kind == jsonrpc.Response && i.answer(stdioKey, &w.e, size):
-		i.settle(true) // the end of a request of the server's, and recorded there
+	case w.e.Answers != "" && answered(l.asked, w.e.Answers, &w.e, size):
+		i.edges.ledger.record() // the end of a request of the server's, and recorded there
+		i.settle()
 		return
 	case w.e.NullAnswer:
 		key = ""
@@ -188,11 +188,13 @@ func (l *lines) wrote(raw []byte, failed bool) {
 	on := &message{i: l.i}
 	on.Transport, on.Network = semconv.OTelMCPTransportStdio, semconv.NetworkTransportPipe
 	l.describeSession(on)
-	l.i.watchOutgoing(l.Context, on, raw, len(raw), failed, func(e *jsonrpc.Envelope, size int, failed bool) {
-		if w, ok := l.takeAnswered(e); ok {
-			l.finish(w, e, size, failed)
+	out := l.i.watchOutgoing(l.Context, on, raw, len(raw), l.asked)
+	l.i.wasSent(l.Context, out, failed)
+	if out.isAnswer() {
+		if w, ok := l.takeAnswered(&out.e); ok {
+			l.finish(w, &out.e, out.size, failed)
 		}
-	})
+	}
 }
 
 // takeAnswered takes the line that an answer is for. A peer may have used its id
@@ -240,8 +242,9 @@ func (l *lines) finish(w *line, answer *jsonrpc.Envelope, size int, unsent bool)
 	if unsent {
 		m.undelivered()
 	}
-	l.i.settleCancel(m, l.cancelSource(unsent))
-	l.i.finish(m)
+	l.i.settleCancel(m, l.cancelSource(unsent), true)
+	m.finish()
+	l.i.settle()
 }
 
 // record records a line that mcp-go did not dispatch.
@@ -250,7 +253,7 @@ func (l *lines) record(w *line, answer *jsonrpc.Envelope, size int, unsent bool)
 	m := &message{}
 	m.Since(w.since)
 	m.init(i, l.Context)
-	m.Instant = true
+	m.Instant, m.onLedger = true, true
 	m.Transport, m.Network = semconv.OTelMCPTransportStdio, semconv.NetworkTransportPipe
 	m.describe(&w.e, nil)
 	l.describeSession(m)
@@ -274,8 +277,9 @@ func (l *lines) record(w *line, answer *jsonrpc.Envelope, size int, unsent bool)
 		m.Outcome = semconv.OTelMCPOutcomeCancelled
 	}
 	m.beginSpan()
-	i.settleCancel(m, l.cancelSource(unsent))
-	i.finish(m)
+	i.settleCancel(m, l.cancelSource(unsent), true)
+	m.finish()
+	i.settle()
 }
 
 // session returns what is known of the session, if it has begun.
@@ -329,7 +333,7 @@ func (l *lines) drain() {
 		l.finish(w, nil, 0, true)
 	}
 	for _, m := range l.loose.Drain() {
-		m.Finish()
+		m.finish()
 	}
 }
 

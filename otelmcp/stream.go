@@ -26,7 +26,7 @@ type stream struct {
 	on       message // what its connection is, for what is sent on it
 	sse      bool    // of the HTTP+SSE transport
 	messages int
-	pings    []string // keys of those that wait for an answer
+	pings    []*outgoing // that wait for an answer
 }
 
 // maxPings bounds the pings that wait on one stream.
@@ -115,17 +115,26 @@ func (s *stream) event(e sse.Event) {
 	}
 	s.messages++
 	s.connect()
-	ping := x.i.watchOutgoing(x.parent(), &s.on, e.Data, e.Size, x.failed, s.answered)
-	if ping == "" {
+	out := x.i.watchOutgoing(x.parent(), &s.on, e.Data, e.Size, x.i.askedIn(s.on.session, true))
+	x.i.wasSent(x.parent(), out, x.failed)
+	if out.isAnswer() {
+		s.answered(&out.e, e.Size, x.failed)
+	}
+	if out.ping == nil {
 		return
 	}
 	if len(s.pings) >= maxPings {
-		if a, ok := x.i.edges.asked.Take(s.pings[0]); ok {
-			a.unanswered(semconv.OTelMCPOutcomeTimeout)
-		}
+		s.pings[0].end(semconv.OTelMCPOutcomeTimeout)
 		s.pings = s.pings[1:]
 	}
-	s.pings = append(s.pings, ping)
+	s.pings = append(s.pings, out)
+}
+
+// end ends the request, if it is not answered.
+func (o *outgoing) end(outcome string) {
+	if a, ok := o.asked.TakeFunc(o.e.Key, func(a *asked) bool { return a.ping == o.ping }); ok {
+		a.unanswered(outcome)
+	}
 }
 
 // parent is the context of what is sent on the exchange's stream: that of the
@@ -204,10 +213,8 @@ func (x *exchange) endStream(bool) {
 	if x.stream == nil {
 		return
 	}
-	for _, key := range x.stream.pings {
-		if a, ok := x.i.edges.asked.Take(key); ok {
-			a.unanswered(semconv.OTelMCPOutcomeCancelled)
-		}
+	for _, ping := range x.stream.pings {
+		ping.end(semconv.OTelMCPOutcomeCancelled)
 	}
 	if x.r.Method == http.MethodGet {
 		x.i.edges.ledger.arrive()

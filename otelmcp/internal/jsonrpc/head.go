@@ -29,3 +29,20 @@ func Head(prefix []byte) (e Envelope, complete bool) {
 	r.finish(complete)
 	return r.e, complete
 }
+
+// IsRequest reports whether a message has an id that is not null, as far as its
+// first bytes tell: whole says that they are all. What may still turn out to be a
+// request counts as one.
+func IsRequest(prefix []byte, whole bool) bool {
+	s := scan{b: prefix}
+	found := false
+	complete := s.object(func(name []byte) bool {
+		if is(name, "id") {
+			s.space()
+			found = s.next() != 'n' && s.next() != 0
+			return !found && s.skip()
+		}
+		return s.skip()
+	})
+	return found || !complete && !whole
+}

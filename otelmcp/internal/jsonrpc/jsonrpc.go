@@ -50,6 +50,10 @@ type Envelope struct {
 	ProtocolVersion           string
 	ClientName, ClientVersion string
 
+	// Answers is the key of the request that mcp-go's stdio server takes the
+	// message for the answer to, if it waits for one: whatever else the message is.
+	Answers string
+
 	// NullAnswer messages are answered with a null id by mcp-go, and Silent ones
 	// not at all, wherever the answer goes to the connection of the message.
 	NullAnswer, Silent bool
@@ -91,6 +95,9 @@ func Parse(raw []byte) Envelope {
 	r.finish(true)
 	e := &r.e
 	p.describe(e)
+	if e.Kind != Malformed {
+		e.Answers = r.answers()
+	}
 	switch e.Kind {
 	case Malformed:
 		e.NullAnswer = true
@@ -103,12 +110,27 @@ func Parse(raw []byte) Envelope {
 	return *e
 }
 
+// ParseFirst is Parse of the first value in raw, for where mcp-go reads no further.
+func ParseFirst(raw []byte) Envelope {
+	s := scan{b: raw}
+	s.space()
+	if first := s.next(); first == '{' || first == '[' || first == '"' {
+		if _, ok := s.value(); ok {
+			return Parse(raw[:s.i])
+		}
+	}
+	return Parse(raw)
+}
+
 // reader reads the members of a message.
 type reader struct {
 	scan
 	e      Envelope
 	params *params // nil when they are not asked for
 	hasID  bool
+	idRaw  []byte
+	// resulted says that there is a result, be it null.
+	resulted bool
 	// empty says that the result is one that says nothing.
 	empty bool
 	// undecodable says that mcp-go cannot decode a member that it looks at.
@@ -154,6 +176,7 @@ func (r *reader) id() bool {
 		return false
 	}
 	r.e.ID, r.e.Key = identify(raw)
+	r.idRaw = raw
 	r.hasID = raw[0] != 'n'
 	r.undecodable = r.undecodable || r.hasID && r.e.Key == ""
 	return true
@@ -165,6 +188,7 @@ func (r *reader) result() bool {
 	if first == 0 {
 		return false
 	}
+	r.resulted = true
 	r.e.HasResult = first != 'n' // one byte tells, should no more be at hand
 	r.wide = false
 	raw, ok := r.value()
@@ -174,6 +198,28 @@ func (r *reader) result() bool {
 	r.undecodable = r.undecodable || r.wide
 	r.empty = first == 'n' || (first == '{' || first == '[') && len(bytes.TrimSpace(raw[1:len(raw)-1])) == 0
 	return true
+}
+
+// answers is Envelope.Answers. mcp-go takes the id for a whole number, plain or in a
+// string.
+func (r *reader) answers() string {
+	if len(r.idRaw) == 0 || !r.resulted && !r.e.HasError {
+		return ""
+	}
+	text := r.idRaw
+	if text[0] == '"' {
+		plain, ok := unquote(text)
+		if !ok {
+			return ""
+		}
+		text = plain
+	}
+	id, err := strconv.ParseInt(string(text), 10, 64)
+	if err != nil || text[0] == '+' {
+		return ""
+	}
+	_, key := numberID(float64(id))
+	return key
 }
 
 // error reads the error, of which the code comes before what may be long.

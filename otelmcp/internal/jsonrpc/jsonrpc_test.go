@@ -122,7 +122,9 @@ func TestParse(t *testing.T) {
 			Meta: map[string]any{metaProtocolVersion: "v", metaClientInfo: map[string]any{"NAME": "b", "Name": "c"}},
 		},
 	} {
-		if got := Parse([]byte(raw)); !reflect.DeepEqual(got, want) {
+		got := Parse([]byte(raw))
+		got.Answers = "" // TestAnswers
+		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s:\n got %+v\nwant %+v", raw, got, want)
 		}
 	}
@@ -268,5 +270,62 @@ func TestHeadAllocations(t *testing.T) {
 		if got := testing.AllocsPerRun(100, func() { Head(b) }); got > want {
 			t.Errorf("%.60s: %v allocations, want %v", raw, got, want)
 		}
+	}
+}
+
+// A message answers a request of the server's on stdio by its id and by having a
+// result or an error, whatever else it has.
+func TestAnswers(t *testing.T) {
+	for raw, want := range map[string]string{
+		`{"jsonrpc":"2.0","id":1,"result":{}}`:                   "n1",
+		`{"jsonrpc":"2.0","id":"1","result":{}}`:                 "n1",
+		`{"jsonrpc":"2.0","id":1,"result":null}`:                 "n1",
+		`{"jsonrpc":"2.0","id":-7,"error":{"code":1}}`:           "n-7",
+		`{"jsonrpc":"2.0","id":1,"method":"ping","result":{}}`:   "n1",
+		`{"jsonrpc":"2.0","id":1,"error":null}`:                  "",
+		`{"jsonrpc":"2.0","id":1.0,"result":{}}`:                 "",
+		`{"jsonrpc":"2.0","id":"+1","result":{}}`:                "",
+		`{"jsonrpc":"2.0","id":"x","result":{}}`:                 "",
+		`{"jsonrpc":"2.0","id":null,"result":{}}`:                "",
+		`{"jsonrpc":"2.0","result":{}}`:                          "",
+		`{"jsonrpc":"2.0","id":1,"method":"ping"}`:               "",
+		`{"jsonrpc":"2.0","id":9223372036854775808,"result":{}}`: "",
+	} {
+		if got := Parse([]byte(raw)).Answers; got != want {
+			t.Errorf("%s answers %q, want %q", raw, got, want)
+		}
+	}
+}
+
+// What stands behind the first value is not read where mcp-go does not read it.
+func TestParseFirst(t *testing.T) {
+	for raw, want := range map[string]Kind{
+		`{"jsonrpc":"2.0","id":1,"method":"ping"} x`:  Request,
+		` {"jsonrpc":"2.0","id":1,"method":"ping"}{}`: Request,
+		`[1] x`:  Batch,
+		`"a" x`:  Malformed,
+		`{"a" x`: Malformed,
+	} {
+		if got := ParseFirst([]byte(raw)).Kind; got != want {
+			t.Errorf("%s is %v, want %v", raw, got, want)
+		}
+	}
+}
+
+func TestIsRequest(t *testing.T) {
+	for raw, want := range map[string]bool{
+		`{"jsonrpc":"2.0","id":1,"method":"ping"}`:  true,
+		`{"method":"a","params":{"id":1},"ID":"x"}`: true,
+		`{"method":"a","params":{"id":1}}`:          false,
+		`{"method":"a","id":null}`:                  false,
+		`[1]`:                                       false,
+		``:                                          false,
+	} {
+		if got := IsRequest([]byte(raw), true); got != want {
+			t.Errorf("%s is a request: %v, want %v", raw, got, want)
+		}
+	}
+	if !IsRequest([]byte(`{"method":"a","params":{"x":"`), false) {
+		t.Error("what may be a request is none")
 	}
 }

@@ -136,6 +136,7 @@ func create[T comparable](m metric.Meter, f func(metric.Meter) (T, error), noop 
 // Refuse counts something that a bounded table did not take. reason is one of
 // semconv's otelmcp.refused.reason values.
 func (r *Recorder) Refuse(reason string) {
+	defer func() { _ = recover() }() // the counter may be what panics
 	r.refused.Add(context.Background(), 1, metric.WithAttributes(
 		append([]attribute.KeyValue{semconv.OTelMCPRefusedReasonKey.String(reason)}, r.extra...)...))
 }
@@ -145,13 +146,8 @@ func (r *Recorder) Refuse(reason string) {
 // because telemetry must never fail the message that it describes.
 func (r *Recorder) Guard() {
 	if recover() != nil {
-		r.countPanic()
+		r.Refuse(semconv.OTelMCPRefusedReasonCallbackPanic)
 	}
-}
-
-func (r *Recorder) countPanic() {
-	defer func() { _ = recover() }() // the counter itself may be what panics
-	r.Refuse(semconv.OTelMCPRefusedReasonCallbackPanic)
 }
 
 // Event is an event that is no operation's end: a session, a definition, a

@@ -190,6 +190,8 @@ func (c *coverage) sawSessionTool(i *Instrumentation)   { c.sawFact(i, sessionTo
 func (c *coverage) sawTask(i *Instrumentation)          { c.sawFact(i, taskMade) }
 func (c *coverage) sawContextLost(i *Instrumentation)   { c.sawFact(i, contextLost) }
 
+func (c *coverage) lostContext() bool { return c.seen.Load()&contextLost != 0 }
+
 func (c *coverage) sawFact(i *Instrumentation, bit uint32) {
 	if c.seen.Load()&bit == 0 && c.seen.Or(bit)&bit == 0 {
 		i.reportCoverage()

@@ -260,8 +260,10 @@ func (i *Instrumentation) begin(m *message, method string) (ctx context.Context)
 		m.edge = nil // a program's own dispatch, in the context of the connection
 	}
 	m.beginSpan()
-	if x, ok := m.edge.(*exchange); ok {
-		x.begun.Store(true)
+	if x, ok := m.edge.(*exchange); ok && m == &x.m {
+		x.begun.Store(&connection{
+			m.session, m.SessionID, m.Transport, m.UserID, m.UserRoles, m.ClientName, m.ClientVersion, m.ProtocolVersion,
+		})
 	}
 	i.coverage.sawTransport(i, m.Transport, m.atEdge)
 	if s != nil && srv != nil {
@@ -280,7 +282,7 @@ func (i *Instrumentation) begin(m *message, method string) (ctx context.Context)
 func (m *message) beginSpan() {
 	i := m.i
 	if i.cfg.filter != nil {
-		m.Silent = !i.keep(m.Context, m.Method.Text)
+		m.Silent = m.Silent || !i.keep(m.Context, m.Method.Text)
 	}
 	// What the caller sent is the parent, unless callers do not choose the trace;
 	// then it is linked, as is a span around the dispatch that is not the parent.

@@ -343,8 +343,10 @@ func (i *Instrumentation) watchOutgoing(ctx context.Context, on *message, data [
 
 // A message whose method is not at hand is recorded by who made it.
 func (o *outgoing) isRequest() bool { return o.e.Method != "" && o.e.Key != "" }
-func (o *outgoing) isAnswer() bool {
-	return o.e.Kind != jsonrpc.Malformed && o.e.Kind != jsonrpc.Batch && o.e.Method == ""
+func (o *outgoing) isAnswer() bool  { return isAnswer(&o.e) }
+
+func isAnswer(e *jsonrpc.Envelope) bool {
+	return e.Kind != jsonrpc.Malformed && e.Kind != jsonrpc.Batch && e.Method == ""
 }
 
 // wasSent is told of the message after the write: a notification is recorded, and

@@ -9,13 +9,18 @@ package otelmcp_test
 
 import (
 	"bufio"
+	"compress/gzip"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -424,4 +429,440 @@ func TestStreamsAreNotHeldBack(t *testing.T) {
 		t.Error("the notification's span is not a child of the call's")
 	}
 	settled(t, i, capture)
+}
+
+// What a client sends as its id does not hide that it was turned away, and
+// neither does an encoding.
+func TestRejectionShows(t *testing.T) {
+	evil := strings.Replace(initializeParams, clientName, "evil", 1)
+	gzipped := func(s *server.MCPServer) http.Handler {
+		next := rawHandlers["picky"](s)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(w)
+			defer z.Close()
+			next.ServeHTTP(zipped{w, z}, r)
+		})
+	}
+	for _, c := range []struct {
+		h    func(*server.MCPServer) http.Handler
+		size int
+		code string
+	}{
+		{rawHandlers["picky"], 3, "-32600"}, {rawHandlers["picky"], 2000, "-32600"}, {rawHandlers["picky"], 100_000, "-"}, {gzipped, 3, "-"},
+	} {
+		_, i, talk, capture := edged(t, c.h)
+		id := `"` + strings.Repeat("i", c.size) + `"`
+		talk.do(step{send: rawPost(rpc(id, "initialize", evil))})
+		talk.web.Close()
+		wantRecords(t, capture, "rejected transport initialize 200 "+c.code)
+		if gaps := i.Coverage().Gaps; len(gaps) > 0 {
+			t.Error(gaps)
+		}
+	}
+}
+
+type zipped struct {
+	http.ResponseWriter
+	z *gzip.Writer
+}
+
+func (z zipped) Write(p []byte) (int, error) { return z.z.Write(p) }
+
+// Where a program handles messages in a context of its own, the record of each is
+// dispatch's, without what the edge knows, and that is said aloud.
+func TestContextLost(t *testing.T) {
+	lose := func(ctx context.Context, _ *http.Request) context.Context { return strayContext{t.Context(), ctx} }
+	t.Run("streamable HTTP", func(t *testing.T) {
+		_, i, c, capture := edged(t, func(s *server.MCPServer) http.Handler {
+			return quietHTTP(s, server.WithStateLess(true), server.WithHTTPContextFunc(lose))
+		})
+		c.do(step{send: rawPost(rpc("1", "ping", "{}"))})
+		c.web.Close()
+		wantRecords(t, capture, "ok handler ping - -")
+		saysContextLost(t, i)
+	})
+	t.Run("HTTP+SSE", func(t *testing.T) {
+		_, i, c, capture := edged(t, func(s *server.MCPServer) http.Handler { return server.NewSSEServer(s, server.WithSSEContextFunc(lose)) })
+		stream := c.stream()
+		for range 3 {
+			c.do(step{send: rawPostTo(toMessages, rpc("1", "ping", "{}"))})
+			c.read(stream, `"id":1`)
+		}
+		_ = stream.Close()
+		c.web.Close()
+		wantRecords(t, capture, "ok handler ping - -", "ok handler ping - -", "ok handler ping - -", "ok transport - 200 - disconnect")
+		saysContextLost(t, i)
+	})
+}
+
+// strayContext has all values of from but those of instrumentation: mcp-go finds
+// its session, and the edge is not found.
+type strayContext struct {
+	context.Context
+	from context.Context
+}
+
+func (c strayContext) Value(key any) any {
+	if strings.Contains(fmt.Sprintf("%T", key), "otelmcp") {
+		return nil
+	}
+	return c.from.Value(key)
+}
+
+func saysContextLost(t *testing.T, i *otelmcp.Instrumentation) {
+	t.Helper()
+	gaps := i.Coverage().Gaps
+	if !slices.ContainsFunc(gaps, func(g string) bool { return strings.Contains(g, "WithHTTPContextFunc") }) {
+		t.Errorf("gaps: %q", gaps)
+	}
+	if slices.ContainsFunc(gaps, func(g string) bool { return strings.Contains(g, "defect") }) {
+		t.Errorf("gaps: %q", gaps)
+	}
+}
+
+// Who is authenticated inside of the edge is not known where a message is not
+// dispatched, and nobody else for that.
+func TestSessionIntegrityBeforeDispatch(t *testing.T) {
+	guard := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), userKey{}, r.Header.Get("X-User"))))
+		})
+	}
+	_, i, c, capture := edged(t, func(s *server.MCPServer) http.Handler { return guard(quietHTTP(s)) },
+		otelmcp.WithIdentity(func(ctx context.Context) otelmcp.Identity {
+			user, _ := ctx.Value(userKey{}).(string)
+			return otelmcp.Identity{UserID: user}
+		}))
+	c.do(step{send: rawPost(rpc("0", "initialize", initializeParams), "X-User: alice")})
+	c.do(step{send: inSession(`{"jsonrpc":"2.0","method":"notifications/initialized"}`, "X-User: alice")})
+	c.do(step{send: plain("GET", "/", "Mcp-Session-Id: {session}", "X-User: alice"), until: "\r\n\r\n"})
+	c.do(step{send: plain("DELETE", "/", "Mcp-Session-Id: {session}", "X-User: alice")})
+	c.web.Close()
+	wantRecords(t, capture, "ok handler initialize 200 -", "ok dispatch notifications/initialized 202 -",
+		"ok transport - 200 - disconnect", "ok transport - 200 -")
+	settled(t, i, capture)
+}
+
+// An edge within an edge of the same server has nothing to add. Edges of two
+// servers each see their own messages.
+func TestNestedEdges(t *testing.T) {
+	s, capture := instrumented(t)
+	i := otelmcp.Instrument(s.MCPServer)
+	c := converse(t, i.Handler(i.Handler(rawHandlers["stateless"](s.MCPServer))))
+	c.do(step{send: rawPost(rpc("1", "ping", "{}"))})
+	c.web.Close()
+	wantRecords(t, capture, "ok handler ping 200 -")
+	settled(t, i, capture)
+
+	other, otherCapture := instrumented(t)
+	j := otelmcp.Instrument(other.MCPServer)
+	mux := http.NewServeMux()
+	mux.Handle("/a", i.Handler(rawHandlers["stateless"](s.MCPServer)))
+	mux.Handle("/b", j.Handler(rawHandlers["stateless"](other.MCPServer)))
+	c = converse(t, mux)
+	c.do(step{send: rawPostTo("/a", rpc("1", "ping", "{}"))})
+	c.do(step{send: rawPostTo("/b", rpc("1", "ping", "{}"))})
+	c.web.Close()
+	wantRecords(t, capture, "ok handler ping 200 -", "ok handler ping 200 -")
+	wantRecords(t, otherCapture, "ok handler ping 200 -")
+
+	// One around the other: a server's own messages are adopted by its own edge.
+	c = converse(t, i.Handler(j.Handler(rawHandlers["stateless"](s.MCPServer))))
+	c.do(step{send: rawPost(rpc("1", "ping", "{}"))})
+	c.web.Close()
+	wantRecords(t, capture, "ok handler ping 200 -", "ok handler ping 200 -", "ok handler ping 200 -")
+	settled(t, i, capture)
+}
+
+// What the handler of a notification has the server do is an operation of its own.
+func TestNotificationThatCalls(t *testing.T) {
+	s, i, c, capture := edged(t, rawHandlers[""])
+	s.AddNotificationHandler("notifications/roots/list_changed", func(ctx context.Context, _ mcp.JSONRPCNotification) {
+		s.HandleMessage(ctx, []byte(rpc("77", "tools/call", callEcho)))
+	})
+	c.do(step{send: rawPost(rpc("0", "initialize", initializeParams))})
+	c.do(step{send: inSession(`{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}`)})
+	c.do(step{send: plain("DELETE", "/", "Mcp-Session-Id: {session}")})
+	c.web.Close()
+	wantRecords(t, capture, "ok handler initialize 200 -", "ok dispatch notifications/roots/list_changed 202 -",
+		"ok handler tools/call - -", "ok transport - 200 -")
+	settled(t, i, capture)
+}
+
+// A message that is dispatched after its exchange is over, since a handler in
+// between gave up on it, has one record.
+func TestDispatchedTooLate(t *testing.T) {
+	release, done := make(chan struct{}), make(chan struct{})
+	_, i, c, capture := edged(t, func(s *server.MCPServer) http.Handler {
+		next := quietHTTP(s, server.WithStateLess(true))
+		return http.TimeoutHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer close(done)
+			<-release
+			next.ServeHTTP(w, r)
+		}), time.Millisecond, "too slow")
+	})
+	c.do(step{send: rawPost(rpc("1", "ping", "{}"))})
+	eventually(t, func() bool { return len(records(capture)) == 1 })
+	close(release)
+	recv(t, done)
+	c.web.Close()
+	for _, r := range records(capture) {
+		if !strings.HasPrefix(r, "error transport ") || !strings.HasSuffix(r, " 503 -") {
+			t.Errorf("recorded %q", r)
+		}
+	}
+	if n := len(records(capture)); n != 1 {
+		t.Errorf("%d records", n)
+	}
+	settled(t, i, capture)
+}
+
+// A stream that is asked for again repeats the answer that was lost with another.
+func TestResumedStream(t *testing.T) {
+	s, i, c, capture := edged(t, func(s *server.MCPServer) http.Handler {
+		return quietHTTP(s, server.WithEventStore(server.NewInMemoryEventStore()))
+	})
+	c.do(step{send: rawPost(rpc("0", "initialize", initializeParams))})
+	s.do(func(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		_ = server.ServerFromContext(ctx).SendNotificationToClient(ctx, "notifications/message", map[string]any{"level": "info"})
+		<-ctx.Done()
+		return nil, errors.New("no")
+	})
+	conn := c.open(inSession(rpc("7", "tools/call", `{"name":"custom"}`)))
+	id := regexp.MustCompile(`(?m)^id: *(\S+)`).FindStringSubmatch(c.read(conn, "notifications/message"))
+	if id == nil {
+		t.Fatal("the event has no id")
+	}
+	_ = conn.Close()
+	const lost = "cancelled handler tools/call 200 -32603 disconnect"
+	eventually(t, func() bool { return slices.Contains(records(capture), lost) })
+	again := c.open(plain("GET", "/", "Mcp-Session-Id: {session}", "Last-Event-ID: "+id[1]))
+	c.read(again, "-32603")
+	_ = again.Close()
+	c.do(step{send: plain("DELETE", "/", "Mcp-Session-Id: {session}")})
+	c.web.Close()
+	is := records(capture)
+	for _, r := range is {
+		if strings.Contains(r, " transport - ") && !strings.HasPrefix(r, "ok transport - 200 -") {
+			t.Errorf("recorded %q", r)
+		}
+	}
+	settled(t, i, capture)
+}
+
+// What the server sends while a handshake of no session runs says what is known
+// of it by then.
+func TestStatelessHandshakeThatNotifies(t *testing.T) {
+	s, i, c, capture := edged(t, rawHandlers["stateless"])
+	s.GetHooks().AddBeforeInitialize(func(ctx context.Context, _ any, _ *mcp.InitializeRequest) {
+		for range 5 {
+			_ = s.SendNotificationToClient(ctx, "notifications/message", map[string]any{"level": "info"})
+		}
+	})
+	const n = 20
+	for range n {
+		c.do(step{send: rawPost(rpc("0", "initialize", initializeParams))})
+	}
+	c.web.Close()
+	handshakes := 0
+	for _, r := range records(capture) {
+		if strings.HasPrefix(r, "ok handler initialize 200") {
+			handshakes++
+		}
+	}
+	if handshakes != n {
+		t.Errorf("%d handshakes of %d", handshakes, n)
+	}
+	settled(t, i, capture)
+}
+
+// The rest of a refused body is read where net/http reads it, and nowhere else:
+// the client cannot tell.
+func TestRestOfARefusedBody(t *testing.T) {
+	refuse := func(headers ...string) func(*server.MCPServer) http.Handler {
+		return func(*server.MCPServer) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodGet {
+					_, _ = fmt.Fprintf(w, "context: %v", r.Context().Err())
+					return
+				}
+				for _, h := range headers {
+					w.Header().Set(h, "close")
+				}
+				http.Error(w, "who are you?", http.StatusUnauthorized)
+			})
+		}
+	}
+	const half = "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+	soon := func(t *testing.T, c *conversation) {
+		t.Helper()
+		conn := c.open(half)
+		defer conn.Close()
+		begin := time.Now()
+		if got := c.read(conn, "who are you?"); !strings.Contains(got, "401") {
+			t.Errorf("answered %q", got)
+		}
+		if took := time.Since(begin); took > 5*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	}
+	t.Run("the handler closes", func(t *testing.T) {
+		_, _, c, _ := edged(t, refuse("Connection"))
+		soon(t, c)
+	})
+	t.Run("keep-alives are off", func(t *testing.T) {
+		_, _, c, _ := edged(t, refuse())
+		c.web.Config.SetKeepAlivesEnabled(false)
+		soon(t, c)
+	})
+	t.Run("a time limit around", func(t *testing.T) {
+		s, _ := instrumented(t)
+		i := otelmcp.Instrument(s.MCPServer)
+		c := converse(t, http.TimeoutHandler(i.Handler(refuse("Connection")(nil)), 10*time.Second, "too slow"))
+		t.Cleanup(c.web.Close)
+		soon(t, c)
+	})
+	t.Run("a limit around", func(t *testing.T) {
+		body := "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n" + strings.Repeat("x", 100)
+		var got [2]string
+		for k, edge := range []bool{false, true} {
+			s := newEverything()
+			h := refuse()(nil)
+			if edge {
+				h = otelmcp.Instrument(s.MCPServer, into(telemetrytest.New(t))...).Handler(h)
+			}
+			c := converse(t, http.MaxBytesHandler(h, 50))
+			conn := c.open(body)
+			got[k] = varying.ReplaceAllString(c.read(conn, "who are you?"), "~")
+			_ = conn.Close()
+			c.web.Close()
+		}
+		if got[0] != got[1] {
+			t.Errorf("answered\n%q\nwithout instrumentation\n%q", got[1], got[0])
+		}
+	})
+	t.Run("in parts, and another request", func(t *testing.T) {
+		_, i, c, capture := edged(t, refuse())
+		body := rpc("1", "tools/call", callEcho)
+		conn := c.open(strings.Replace(half, "100", strconv.Itoa(len(body)), 1))
+		time.Sleep(50 * time.Millisecond) // for the handler to be through: a bounded read would have given up
+		_, _ = io.WriteString(conn, body[1:])
+		c.read(conn, "who are you?")
+		_, _ = io.WriteString(conn, strings.ReplaceAll(plain("GET", "/"), "{host}", c.addr()))
+		if got := c.read(conn, ""); !strings.Contains(got, "context: <nil>") {
+			t.Errorf("answered %q", got)
+		}
+		c.web.Close()
+		wantRecords(t, capture, "denied transport tools/call 401 -", "ok transport - 200 -")
+		settled(t, i, capture)
+	})
+}
+
+// What a handler leaves in its request for net/http, or for handlers around it,
+// is found there.
+func TestRequestOutside(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /upload", func(_ http.ResponseWriter, r *http.Request) {
+		if err := r.ParseMultipartForm(1); err != nil {
+			t.Error(err)
+		}
+	})
+	trailer := ""
+	mux.HandleFunc("POST /trailer", func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		trailer = r.Trailer.Get("X-T")
+	})
+	h := otelmcp.Instrument(newEverything().MCPServer, into(telemetrytest.New(t))...).Handler(mux)
+	pattern := ""
+	c := converse(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r)
+		pattern = r.Pattern
+	}))
+	body := "--b\r\nContent-Disposition: form-data; name=\"f\"; filename=\"f\"\r\n\r\n" + strings.Repeat("x", 11<<20) + "\r\n--b--\r\n"
+	c.do(step{send: rawPostTo("/upload", body, "Content-Type: multipart/form-data; boundary=b")})
+	if pattern != "POST /upload" {
+		t.Errorf("the pattern is %q outside", pattern)
+	}
+	c.do(step{send: "POST /trailer HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-T: yes\r\n\r\n"})
+	c.web.Close()
+	if trailer != "yes" {
+		t.Errorf("the trailer is %q inside", trailer)
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
+		t.Errorf("%d files are left (%v)", len(files), err)
+	}
+}
+
+// liar claims to have written, and read, more than it was asked to.
+type liar struct {
+	http.ResponseWriter
+	io.ReadCloser
+}
+
+func (l liar) Write(p []byte) (int, error) {
+	n, err := l.ResponseWriter.Write(p)
+	return n + 100_000, err
+}
+
+func (l liar) Read(p []byte) (int, error) {
+	n, err := l.ReadCloser.Read(p)
+	return n + 100_000, err
+}
+
+// Odd writers and odd writes change nothing, and are no failure of the client's.
+func TestOddWrites(t *testing.T) {
+	s, capture := instrumented(t)
+	i := otelmcp.Instrument(s.MCPServer)
+	r := httptest.NewRequest(http.MethodPost, "/a", strings.NewReader("{}"))
+	r.Body = liar{nil, r.Body}
+	i.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = r.Body.Read(make([]byte, 10))
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte("{}"))
+	})).ServeHTTP(liar{httptest.NewRecorder(), nil}, r)
+	wantRecords(t, capture, "ok transport - 200 -")
+
+	c := converse(t, i.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/none": // such a response has no body
+			w.WriteHeader(http.StatusNoContent)
+			_, _ = io.WriteString(w, "x")
+		case "/more": // than was announced
+			w.Header().Set("Content-Length", "2")
+			_, _ = io.WriteString(w, "xxx")
+		case "/empty": // no header goes out with nothing
+			_, _ = w.(io.ReaderFrom).ReadFrom(strings.NewReader(""))
+			w.WriteHeader(http.StatusNotFound)
+		case "/events":
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = w.(io.ReaderFrom).ReadFrom(strings.NewReader("data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\"}\n\n"))
+		}
+	})))
+	for _, path := range []string{"/none", "/more", "/empty", "/events"} {
+		c.do(step{send: plain("GET", path)})
+	}
+	c.web.Close()
+	wantRecords(t, capture, "ok transport - 200 -", "ok transport - 204 -", "ok transport - 200 -", "rejected transport - 404 -",
+		"> ok handler notifications/message - -", "ok transport - 200 - server")
+	settled(t, i, capture)
+}
+
+// HTTP servers that come and go leave nothing behind.
+func TestClosedServersAreForgotten(t *testing.T) {
+	s, _ := instrumented(t)
+	i := otelmcp.Instrument(s.MCPServer)
+	h := i.Handler(rawHandlers["stateless"](s.MCPServer))
+	for range 10 {
+		c := converse(t, h)
+		c.do(step{send: rawPost(rpc("1", "ping", "{}"))})
+		c.web.Close()
+	}
+	eventually(t, func() bool {
+		runtime.GC()
+		return otelmcp.HTTPServersUp(i) == 0
+	})
+	runtime.KeepAlive(h)
 }

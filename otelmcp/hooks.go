@@ -27,6 +27,8 @@ import (
 var contentLimits = content.Limits{PerValue: 4 << 10, Total: 16 << 10}
 
 func (i *Instrumentation) addHooks(h *server.Hooks) {
+	// The first hook that returns an error is the last one that is called.
+	h.OnRequestInitialization = slices.Insert(h.OnRequestInitialization, 0, i.onRequestInitialization)
 	h.AddOnRegisterSession(i.onRegisterSession)
 	h.AddOnUnregisterSession(i.onUnregisterSession)
 	h.AddBeforeAny(i.onBeforeAny)

@@ -48,8 +48,9 @@ func (i *Instrumentation) onRegisterSession(ctx context.Context, s server.Client
 	key := s.SessionID()
 	entry := i.newSession(s)
 	i.bind(ctx, entry)
-	if x, ok := i.edgeOf(ctx).(*exchange); ok && entry.Transport == semconv.OTelMCPTransportSSE {
-		x.openSession(key)
+	if entry.Transport == semconv.OTelMCPTransportSSE {
+		_, seen := i.edgeOf(ctx).(*exchange)
+		i.openSession(key, seen)
 	}
 	i.sessions.Start(ctx, key, entry)
 	known := i.sessions.Get(key)

@@ -8,12 +8,15 @@ package otelmcp
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/jsonrpc"
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/pending"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/sse"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
@@ -23,8 +26,9 @@ import (
 type stream struct {
 	x        *exchange
 	scanner  *sse.Scanner
-	on       message // what its connection is, for what is sent on it
-	sse      bool    // of the HTTP+SSE transport
+	on       message     // what its connection is, for what is sent on it
+	found    []*outgoing // by the scanner, in what is being written
+	sse      bool        // of the HTTP+SSE transport
 	messages int
 	pings    []*outgoing // that wait for an answer
 }
@@ -32,23 +36,102 @@ type stream struct {
 // maxPings bounds the pings that wait on one stream.
 const maxPings = 64
 
-// answers are the exchanges whose answer goes out on a stream of the HTTP+SSE
-// transport.
-type answers struct {
-	waiting *pending.Table[*exchange]
+// connection is what dispatch knew of a message's connection when it began.
+type connection struct {
+	session, id, transport, user string
+	roles                        []string
+	client, version, protocol    string
 }
 
-// take takes the exchange that an answer with key is for. Among several with
-// that id one comes first that dispatch is through with.
-func (a *answers) take(key string) (*exchange, bool) {
-	if x, ok := a.waiting.TakeFunc(key, func(x *exchange) bool {
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		return x.through
-	}); ok {
-		return x, ok
+// answers are what was posted in a session of the HTTP+SSE transport and is open.
+type answers struct {
+	// seen says that the session's stream is behind the edge, so that answers show.
+	seen bool
+
+	mu     sync.Mutex
+	closed bool
+	open   []*exchange // oldest first
+}
+
+// What an exchange awaits is the key of its answer, or one of these.
+const (
+	awaitsNull    = ""  // an answer with a null id
+	awaitsUnknown = "?" // its key is not known; no key begins like this
+)
+
+// add adds x, if the session has not ended. When there is no room the oldest
+// exchange makes some, and is returned.
+func (a *answers) add(x *exchange) (evicted *exchange, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return nil, false
 	}
-	return a.waiting.Take(key)
+	if len(a.open) >= maxPending {
+		evicted = a.takeAt(0)
+	}
+	a.open = append(a.open, x)
+	return evicted, true
+}
+
+// take takes the exchange that an answer with key is for, or nil. Among several
+// with that id one comes first that dispatch has nothing to do with any more.
+func (a *answers) take(key string) *exchange {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	awaits := func(x *exchange) bool { return x.awaits == key }
+	for _, fits := range []func(*exchange) bool{
+		func(x *exchange) bool { return awaits(x) && x.isThrough(false) },
+		awaits,
+		// A null id where nobody awaits one: a result could not be encoded, or a
+		// message was not what its beginning looked like. Or a message that was not
+		// JSON to us, and was to who decodes it.
+		func(x *exchange) bool {
+			return (key == awaitsNull || x.awaits == awaitsNull) && x.isThrough(true)
+		},
+		func(x *exchange) bool { return key == awaitsNull && x.awaits == awaitsUnknown },
+	} {
+		if at := slices.IndexFunc(a.open, fits); at >= 0 {
+			return a.takeAt(at)
+		}
+	}
+	return nil
+}
+
+func (a *answers) takeAt(at int) *exchange {
+	x := a.open[at]
+	a.open = slices.Delete(a.open, at, at+1)
+	return x
+}
+
+// remove forgets x. a may be nil.
+func (a *answers) remove(x *exchange) {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if at := slices.Index(a.open, x); at >= 0 {
+		a.takeAt(at)
+	}
+}
+
+// end ends the session, and returns what is open in it.
+func (a *answers) end() []*exchange {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
+	open := a.open
+	a.open = nil
+	return open
+}
+
+// isThrough reports whether dispatch has nothing to do with the message any more;
+// dispatched, that it was dispatched.
+func (x *exchange) isThrough(dispatched bool) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.dispatch == dispatchIdle && (x.adopted || !dispatched)
 }
 
 // openStream is called when the response turns out to be a stream.
@@ -62,7 +145,13 @@ func (x *exchange) openStream() {
 	}
 }
 
-func (s *stream) write(p []byte) { _, _ = s.scanner.Write(p) }
+// write is told what is about to be written, and returns the messages that end in
+// it.
+func (s *stream) write(p []byte) []*outgoing {
+	s.found = nil
+	_, _ = s.scanner.Write(p)
+	return s.found
+}
 
 // connect fills what is known of the connection, which for a new session is
 // more after its first event than before.
@@ -73,27 +162,28 @@ func (s *stream) connect() {
 		s.on.HTTPVersion = x.m.HTTPVersion
 		s.on.Network = x.network()
 	}
-	if m := &x.m; x.begun.Load() && s.on.Transport == "" {
-		s.on.session, s.on.SessionID, s.on.Transport = m.session, m.SessionID, m.Transport
-		s.on.UserID, s.on.UserRoles = m.UserID, m.UserRoles
-		if m.SessionID == "" { // what a session's client said can still change
-			s.on.ClientName, s.on.ClientVersion, s.on.ProtocolVersion = m.ClientName, m.ClientVersion, m.ProtocolVersion
+	begun := x.begun.Load()
+	if begun != nil && s.on.Transport == "" {
+		s.on.session, s.on.SessionID, s.on.Transport = begun.session, begun.id, begun.transport
+		s.on.UserID, s.on.UserRoles = begun.user, begun.roles
+		if begun.id == "" { // what a session's client said can still change
+			s.on.ClientName, s.on.ClientVersion, s.on.ProtocolVersion = begun.client, begun.version, begun.protocol
 			return
 		}
-		s.on.describeSession(m.session)
+		s.on.describeSession(begun.session)
 		return
 	}
-	if s.on.SessionID == "" && !x.begun.Load() || s.on.Transport == "" {
+	if s.on.SessionID == "" && begun == nil || s.on.Transport == "" {
 		id := s.on.session
 		if id == "" {
 			id = x.sessionID()
 		}
-		s.on.Transport = x.transport(id)
+		s.on.Transport = x.transport(id, s.sse)
 		if id != "" {
 			s.on.describeSession(id)
 		}
 		if s.on.Transport == "" {
-			s.on.Transport = x.transport("")
+			s.on.Transport = x.transport("", s.sse)
 		}
 	}
 }
@@ -115,12 +205,16 @@ func (s *stream) event(e sse.Event) {
 	}
 	s.messages++
 	s.connect()
-	out := x.i.watchOutgoing(x.parent(), &s.on, e.Data, e.Size, x.i.askedIn(s.on.session, true))
-	x.i.wasSent(x.parent(), out, x.failed)
+	s.found = append(s.found, x.i.watchOutgoing(x.parent(), &s.on, e.Data, e.Size, x.i.askedIn(s.on.session, true)))
+}
+
+// sent is told that a message was written, or that it was not.
+func (s *stream) sent(out *outgoing, failed bool) {
+	s.x.i.wasSent(s.x.parent(), out, failed)
 	if out.isAnswer() {
-		s.answered(&out.e, e.Size, x.failed)
+		s.answered(&out.e, out.size, failed)
 	}
-	if out.ping == nil {
+	if out.ping == nil || failed {
 		return
 	}
 	if len(s.pings) >= maxPings {
@@ -140,59 +234,156 @@ func (o *outgoing) end(outcome string) {
 // parent is the context of what is sent on the exchange's stream: that of the
 // message whose answer it is, if it is one's.
 func (x *exchange) parent() context.Context {
-	if x.begun.Load() {
+	if x.begun.Load() != nil {
 		return &x.m
 	}
 	return x.Context
 }
 
 // answered is told of an answer on the stream: to the message that was posted,
-// or to one that was posted elsewhere in the session.
+// or to one that was posted elsewhere in the session. A stream that was asked for
+// without a message has answers only when it repeats what another one lost.
 func (s *stream) answered(e *jsonrpc.Envelope, size int, failed bool) {
 	x := s.x
 	if !s.sse {
-		x.answer, x.answered = e, size
+		if x.r.Method == http.MethodPost {
+			x.answer, x.answered = e, size
+		}
 		return
 	}
-	if a, ok := x.i.edges.http.streams.Load(s.on.session); ok {
-		if posted, ok := a.(*answers).take(e.Key); ok {
-			posted.advance(func() {
-				posted.answer, posted.answered, posted.unsent, posted.awaiting = e, size, failed, false
-			})
-		}
+	a, ok := x.i.edges.http.streams.Load(s.on.session)
+	if !ok {
+		return
+	}
+	if posted := a.(*answers).take(e.Key); posted != nil {
+		posted.advance(func() {
+			posted.answer, posted.answered, posted.unsent, posted.awaiting = e, size, failed, false
+			posted.noDispatch()
+		})
+	}
+}
+
+// noDispatch says that dispatch will not come any more, if it did not. mu is
+// locked.
+func (x *exchange) noDispatch() {
+	if x.dispatch != dispatchRuns {
+		x.dispatch = dispatchIdle
 	}
 }
 
 // accepted is called when a request is accepted with 202: on the HTTP+SSE
-// transport its answer, if there is to be one, goes out on the session's stream.
-// mcp-go dispatches it only after that, so the answer cannot be first.
+// transport it is dispatched only after that, and its answer, if there is to be
+// one, goes out on the session's stream.
 func (x *exchange) accepted() {
-	session := x.messageSession()
-	if session == "" {
+	id := x.messageSession()
+	if id == "" {
 		return
 	}
-	a, ok := x.i.edges.http.streams.Load(session)
-	if !ok {
-		return
+	a, _ := x.i.edges.http.streams.Load(id)
+	session, _ := a.(*answers)
+	if session == nil && x.i.sessions.Integrity(id, "", netip.Addr{}) != semconv.OTelMCPSessionIntegrityEnded {
+		return // of another server
 	}
-	e := x.body.parse()
-	if e.Silent {
+	e, whole := x.body.accept()
+	due, dispatch := expect(&e, whole)
+	if dispatch == dispatchDue && x.i.coverage.lostContext() {
+		dispatch = dispatchMaybe
+	}
+	x.posted, x.session, x.awaits = true, session, awaitsUnknown
+	if whole || e.Key != "" {
+		x.awaits = e.Key
+	}
+	if !due && dispatch == dispatchIdle {
 		return
 	}
 	x.mu.Lock()
-	x.awaiting = true
+	x.dispatch = dispatch
+	x.awaiting = due && x.awaits != awaitsUnknown && shows(e.Key) && session != nil && session.seen
 	x.mu.Unlock()
-	// A decoder may leave the end of the body unread; it is not read any more.
-	if old, full := a.(*answers).waiting.Add(e.Key, x); full {
+	if session == nil {
+		x.lost(due)
+		return
+	}
+	evicted, open := session.add(x)
+	if !open {
+		x.lost(due)
+	}
+	if evicted != nil {
 		x.i.rec.Refuse(semconv.OTelMCPRefusedReasonPendingTable)
-		old.advance(func() { old.awaiting = false })
+		evicted.advance(func() {
+			evicted.awaiting = false
+			evicted.giveUp()
+		})
 	}
 }
 
-// openSession is called when a session of the HTTP+SSE transport starts on the
-// stream that x will be, and closeSession when it ends.
-func (x *exchange) openSession(id string) {
-	x.i.edges.http.streams.Store(id, &answers{waiting: pending.NewTable[*exchange](maxPending)})
+// expect says what becomes of a message that is posted: whether it is answered,
+// and whether it is dispatched. Of a message whose end was not looked at the id,
+// the version or a result may still follow.
+func expect(e *jsonrpc.Envelope, whole bool) (answered bool, dispatch dispatchState) {
+	switch {
+	case whole && e.Key != "" && e.Version == jsonrpc.Version && !e.HasResult:
+		return true, dispatchDue
+	case whole:
+		return !e.Silent, dispatchIdle
+	case e.HasResult, e.Key == "" && strings.HasPrefix(e.Method, "notifications/"):
+		return false, dispatchIdle
+	}
+	return true, dispatchMaybe
+}
+
+// shows reports whether an answer with the key shows it in its first bytes.
+func shows(key string) bool {
+	const room = maxHead - 64 // for what else stands there
+	if len(key) < room/6 {    // as long as escapes get
+		return true
+	}
+	if key[0] != 's' || len(key) > room {
+		return len(key) <= room
+	}
+	raw, err := json.Marshal(key[1:])
+	return err == nil && len(raw) <= room
+}
+
+// lost says that the session has ended: the answer is lost, if one was due. What
+// is to be dispatched is so all the same.
+func (x *exchange) lost(due bool) {
+	x.advance(func() {
+		x.awaiting = false
+		x.unsent = due
+		x.giveUp()
+	})
+}
+
+// giveUp waits no more for a dispatch of which it is not known that it comes. mu
+// is locked.
+func (x *exchange) giveUp() {
+	if x.dispatch == dispatchMaybe {
+		x.dispatch = dispatchIdle
+	}
+}
+
+// onRequestInitialization is mcp-go's first word of a request that it is about to
+// dispatch, or refuses before. On HTTP+SSE the message has a context of its own,
+// which ends when mcp-go is through with it, whatever became of it.
+func (i *Instrumentation) onRequestInitialization(ctx context.Context, _, _ any) error {
+	defer i.rec.Guard()
+	x, ok := i.edgeOf(ctx).(*exchange)
+	if !ok || !x.posted || i.messageOf(ctx) != nil {
+		return nil
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.watch == nil && (x.dispatch == dispatchDue || x.dispatch == dispatchMaybe) {
+		x.watch = context.AfterFunc(ctx, func() { x.advance(x.noDispatch) })
+	}
+	return nil
+}
+
+// openSession is called when a session of the HTTP+SSE transport starts, and
+// closeSession when it ends. seen says that its stream is behind the edge.
+func (i *Instrumentation) openSession(id string, seen bool) {
+	i.edges.http.streams.Store(id, &answers{seen: seen})
 }
 
 func (i *Instrumentation) closeSession(id string) {
@@ -200,13 +391,13 @@ func (i *Instrumentation) closeSession(id string) {
 	if !ok {
 		return
 	}
-	for _, posted := range a.(*answers).waiting.Drain() {
-		posted.advance(func() { posted.awaiting, posted.unsent = false, true })
+	for _, x := range a.(*answers).end() {
+		x.lost(true)
 	}
 }
 
 // endStream is called when the handler of a stream is through.
-func (x *exchange) endStream(bool) {
+func (x *exchange) endStream() {
 	defer x.i.rec.Guard()
 	x.out.Lock()
 	defer x.out.Unlock()
@@ -224,6 +415,8 @@ func (x *exchange) endStream(bool) {
 // describeStream fills what there is to say of a stream that carried no message
 // in.
 func (x *exchange) describeStream() {
+	x.out.Lock()
+	defer x.out.Unlock()
 	m := &x.m
 	reason := semconv.OTelMCPStreamEndReasonServer
 	switch {

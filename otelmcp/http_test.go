@@ -53,6 +53,8 @@ type httpCase struct {
 	// open makes a session first, which leaves a record for initialize.
 	open  bool
 	steps []step
+	// ended makes a session of the HTTP+SSE transport first, and ends it.
+	ended bool
 	// answers is how many come on the stream of the HTTP+SSE transport.
 	answers int
 }
@@ -94,14 +96,22 @@ var rawHandlers = map[string]func(*server.MCPServer) http.Handler{
 		return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	},
 	"picky": func(s *server.MCPServer) http.Handler { // a program's own refusal of a handshake
-		s.GetHooks().AddOnRequestInitialization(func(_ context.Context, _, message any) error {
-			if raw, ok := message.(json.RawMessage); ok && bytes.Contains(raw, []byte("evil")) {
-				return errors.New("not you")
-			}
-			return nil
-		})
+		refuseEvilClients(s)
 		return quietHTTP(s)
 	},
+	"picky sse": func(s *server.MCPServer) http.Handler {
+		refuseEvilClients(s)
+		return server.NewSSEServer(s)
+	},
+}
+
+func refuseEvilClients(s *server.MCPServer) {
+	s.GetHooks().AddOnRequestInitialization(func(_ context.Context, _, message any) error {
+		if raw, ok := message.(json.RawMessage); ok && bytes.Contains(raw, []byte("evil")) {
+			return errors.New("not you")
+		}
+		return nil
+	})
 }
 
 func quietHTTP(s *server.MCPServer, opts ...server.StreamableHTTPOption) http.Handler {
@@ -231,6 +241,9 @@ func (c *conversation) read(conn net.Conn, until string) string {
 // varying is what differs from run to run: the date, ids and ports.
 var varying = regexp.MustCompile(`(?m)^Date: .*|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|127\.0\.0\.1:[0-9]+`)
 
+// onStream says that the case has a stream of HTTP+SSE.
+func (c *httpCase) onStream() bool { return c.open && strings.HasSuffix(c.serve, "sse") }
+
 // run plays a case and returns what the client read.
 func (c *httpCase) run(t *testing.T, wrap func(*server.MCPServer, http.Handler) http.Handler) []string {
 	t.Helper()
@@ -245,7 +258,13 @@ func (c *httpCase) run(t *testing.T, wrap func(*server.MCPServer, http.Handler) 
 	}
 	talk := converse(t, h)
 	var stream net.Conn
-	if c.open && c.serve == "sse" {
+	if c.ended {
+		over := make(chan struct{})
+		s.GetHooks().AddOnUnregisterSession(func(context.Context, server.ClientSession) { close(over) })
+		_ = talk.stream().Close()
+		recv(t, over)
+	}
+	if c.onStream() {
 		stream = talk.stream()
 	} else if c.open {
 		talk.do(step{send: rawPost(rpc("0", "initialize", initializeParams))})
@@ -348,7 +367,10 @@ func TestHTTPCorpus(t *testing.T) {
 				}
 			}
 			var expected []string
-			if c.open && c.serve != "sse" {
+			if c.ended {
+				expected = append(expected, "ok transport - 200 - disconnect")
+			}
+			if c.open && !c.onStream() {
 				expected = append(expected, "ok handler initialize 200 -")
 			} else if c.open {
 				expected = append(expected, "ok transport - 200 - disconnect", "ok handler ping 202 -")

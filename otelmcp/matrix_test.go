@@ -37,17 +37,17 @@ var matrix = []matrixRow{
 	{"a request that succeeds", "tools/call", "SSE: a call", "tools/call"},
 	{"a tool that fails, errs or panics", "a tool that panics", "SSE: a tool that panics", "a tool that panics"},
 	{"an unknown method", "an unknown method", "SSE: an unknown method", "an unknown method"},
-	{"an unknown or hidden tool", "a hidden tool", "", "a hidden tool"},
+	{"an unknown or hidden tool", "a hidden tool", "SSE: a hidden tool", "a hidden tool"},
 	{"a parse error", "half an object", "SSE: no JSON", "half an object"},
 	{"a batch", "a batch", "SSE: a batch", "a batch"},
 	{"a wrong JSON-RPC version", "another version", "SSE: another version", "another version"},
 	{"a message that the newest protocol version rejects", "headers that do not match", "", "no capabilities"},
-	{"a handshake that the program refuses", "a handshake that the program refuses", "", ""},
+	{"a handshake that the program refuses", "a handshake that the program refuses", "SSE: a handshake that the program refuses", ""},
 	{"a notification from the client", "initialized", "SSE: a notification", "a notification"},
-	{"a cancellation that the client asks for", "cancelled, of nothing", "", "cancelled, of nothing"},
+	{"a cancellation that the client asks for", "cancelled, of nothing", "SSE: cancelled, of nothing", "cancelled, of nothing"},
 	{"an answer that nobody asked for", "an answer that nobody asked for", "SSE: an answer that nobody asked for", "an answer that nobody asked for"},
 	{"a forged session", "a forged session, where sessions are checked", "SSE: a forged session", ""},
-	{"a session after its end", "a session after its end, where sessions are checked", "", ""},
+	{"a session after its end", "a session after its end, where sessions are checked", "SSE: a session after its end", ""},
 	{"a wrong HTTP method, path or content type", "PUT", "SSE: POST to the stream", ""},
 	{"a foreign Host header", "another host", "SSE: another host", ""},
 	{"a refusal by authentication inside of the handler", "no credentials", "", ""},
@@ -149,7 +149,7 @@ func seenOverHTTP(t *testing.T, name string, edge bool) string {
 		if c.open { // the handshake, or the last ping and, with an edge, the stream
 			expected++
 		}
-		if c.open && c.serve == "sse" && edge {
+		if (c.onStream() || c.ended) && edge {
 			expected++
 		}
 		return seen(capture, expected)

@@ -145,6 +145,9 @@ func (c *coverage) sawTransport(i *Instrumentation, transport string, edge bool)
 	i.reportCoverage()
 }
 
+// dispatches reports whether a message was dispatched that came through no edge.
+func (c *coverage) dispatches() bool { return c.seen.Load()&(customSession-1) != 0 }
+
 // sawEdge is told that an edge is in place.
 func (c *coverage) sawEdge(i *Instrumentation, edge string) {
 	c.mu.Lock()

@@ -45,8 +45,10 @@ type message struct {
 	session  string            // the id that mcp-go gave its session
 	// integrity is what is odd about its session, if anything.
 	integrity string
-	id        any    // as a hook told it
-	key       string // what an answer's id is compared by, as an edge read it
+	// traceparent is what _meta said, as it stands there.
+	traceparent string
+	id          any    // as a hook told it
+	key         string // what an answer's id is compared by, as an edge read it
 
 	metaSeen, headersSeen bool // our propagators ran
 	parsed                bool // a hook has shown the parsed request
@@ -149,6 +151,7 @@ func (p metaPropagator) ExtractMeta(ctx context.Context, meta *mcp.Meta) context
 
 // extractMeta takes the parent from _meta, when it names one.
 func (m *message) extractMeta(fields map[string]any) {
+	m.traceparent = traceparent(fields)
 	m.Context = m.i.extract(m.Context, metaCarrier(fields))
 	sc := m.i.spanContext(m.Context)
 	m.fromMeta = sc.IsValid() && !sameSpan(sc, m.ambient)
@@ -257,7 +260,7 @@ func (i *Instrumentation) begin(m *message, method string) (ctx context.Context)
 		}
 	}
 	if _, ok := m.edge.(*lines); ok && m.Transport != semconv.OTelMCPTransportStdio {
-		m.edge = nil // a program's own dispatch, in the context of the connection
+		m.edge, m.onLedger = nil, false // a program's own dispatch, in the context of the connection
 	}
 	m.beginSpan()
 	if x, ok := m.edge.(*exchange); ok && m == &x.m {

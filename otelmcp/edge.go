@@ -175,15 +175,15 @@ func (i *Instrumentation) takeNotice(m *message) (notice, bool) {
 }
 
 // settleCancel records who ended a message that was cancelled. without is who
-// did when the client did not ask for it; sure says that a request of the
-// client's goes before that.
+// did when the client did not ask for it; sure says that it did. That it noticed
+// a wish of the client's only counts while the client is there.
 func (i *Instrumentation) settleCancel(m *message, without string, sure bool) {
-	n, askedFor := i.takeNotice(m)
+	n, noticed := i.takeNotice(m)
 	if m.Outcome != semconv.OTelMCPOutcomeCancelled {
 		return
 	}
 	source := without
-	if askedFor && (sure || without == semconv.OTelMCPCancelSourceServer) {
+	if sure || noticed && without == semconv.OTelMCPCancelSourceServer {
 		source = semconv.OTelMCPCancelSourceClientRequest
 		if n.address != "" {
 			m.Facts = append(m.Facts, semconv.OTelMCPCancelAddressKey.String(n.address))

@@ -22,7 +22,6 @@ import (
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/jsonrpc"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/pending"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
@@ -40,7 +39,9 @@ func (i *Instrumentation) ServeStdio(ctx context.Context, opts ...server.StdioOp
 
 // Listen serves the server on in and out as server.StdioServer's Listen does,
 // with every line in both directions recorded. Every byte passes unchanged and at
-// once; of a line only the first MiB is looked at.
+// once; of a line only the first MiB is looked at. Where the id stands behind that,
+// two such lines that are in flight at once can be taken for each other, as far as
+// their sizes go.
 //
 // mcp-go has one stdio session for the whole process: a server can listen once at
 // a time, and two servers that listen at once mix up their sessions' state.
@@ -53,9 +54,10 @@ func (i *Instrumentation) Listen(ctx context.Context, in io.Reader, out io.Write
 	if !i.rec.Observed() {
 		return s.Listen(ctx, in, out)
 	}
-	l := &lines{Context: ctx, i: i, waiting: pending.NewTable[*line](maxPending), loose: pending.NewTable[*message](maxPending), asked: newAskedTable()}
-	defer l.close()
-	return s.Listen(l, &lineReader{in: in, l: l}, &lineWriter{out: out, l: l})
+	l := &lines{Context: ctx, i: i, asked: newAskedTable(), pairs: newPairs()}
+	r := &lineReader{in: in, l: l}
+	defer l.close(r)
+	return s.Listen(l, r, &lineWriter{out: out, l: l})
 }
 
 // stdioKey is the id that mcp-go gives every stdio session.
@@ -65,15 +67,15 @@ const stdioKey = "stdio"
 // handled in.
 type lines struct {
 	context.Context
-	i       *Instrumentation
-	waiting *pending.Table[*line] // requests, until they are answered
-	// loose are messages that dispatch is through with and whose id it does not
-	// know, because mcp-go does not know the method. The answer tells the id.
-	loose *pending.Table[*message]
+	i     *Instrumentation
 	asked *askedTable
+	// adopted says that a message was dispatched in our context.
+	adopted atomic.Bool
 
 	mu     sync.Mutex
+	pairs  pairs
 	eof    bool
+	lost   bool             // messages are dispatched in a context that is not ours
 	known  *session.Session // remembered beyond its end, which comes before ours
 	closed bool             // mcp-go is through; what is still read goes nowhere
 }
@@ -86,24 +88,10 @@ func (l *lines) Value(key any) any {
 	return l.Context.Value(key)
 }
 
-// line is a line that came in and waits for its end: until dispatch is through
-// with it, if it is dispatched, and until its answer went out.
-type line struct {
-	e      jsonrpc.Envelope
-	size   int
-	unread int
-	since  time.Time
-	// m is the message as dispatch left it; nil before that.
-	m atomic.Pointer[message]
-}
-
-// unread is the key of lines that are larger than what is looked at, and whose
-// id did not stand in the beginning.
-const unread = "?"
-
-// adopt leaves the message to dispatch: nothing but its id says which line it
-// was, and that is known only later.
+// adopt leaves the message to dispatch: nothing tells which line it was until it
+// ends.
 func (l *lines) adopt(ctx context.Context) *message {
+	l.adopted.Store(true)
 	m := &message{edge: l, onLedger: true}
 	m.init(l.i, ctx)
 	return m
@@ -112,23 +100,29 @@ func (l *lines) adopt(ctx context.Context) *message {
 // ended keeps m until its answer is written.
 func (l *lines) ended(m *message) {
 	defer l.i.rec.Guard()
-	key := m.answerKey()
-	if key == "" {
-		if old, full := l.loose.Add(m.Method.Text, m); full {
-			old.finish()
-		}
+	if m.Method.Text == "" { // what stands in the place of an answer is recorded with its own answer
 		return
 	}
-	claim := func(w *line) bool {
-		return (w.e.Method == m.Method.Text && w.e.Version == jsonrpc.Version || w.unread > 0) && w.m.CompareAndSwap(nil, m)
+	l.mu.Lock()
+	over, stray := l.pairs.ended(m)
+	closed := l.closed
+	l.mu.Unlock()
+	if over != nil {
+		l.i.rec.Refuse(semconv.OTelMCPRefusedReasonPendingTable)
+		l.finish(over, nil, 0, false)
 	}
-	_, ok := l.waiting.Find(key, claim)
-	if !ok {
-		_, ok = l.waiting.Find(unread, claim)
+	if stray != nil {
+		l.offLedger(stray)
 	}
-	if !ok { // its place was needed, and its line was settled then
-		m.finish()
+	if closed {
+		l.drain()
 	}
+}
+
+// offLedger records a message that came on no line.
+func (*lines) offLedger(m *message) {
+	m.onLedger = false
+	m.finish()
 }
 
 // read is told of a line that came in.
@@ -144,33 +138,56 @@ func (l *lines) read(raw []byte, size int) {
 	} else {
 		w.e, _ = jsonrpc.Head(raw)
 	}
-	key := w.e.Key
+	w.key = w.e.Key
 	switch {
-	case !whole && key == "":
-		key = unread
+	case !whole && w.key == "":
+		w.key = unread
 	case w.e.Answers != "" && answered(l.asked, w.e.Answers, &w.e, size):
-		i.edges.ledger.record() // the end of a request of the server's, and recorded there
-		i.settle()
-		return
+		w.spent = true // the end of a request of the server's, and recorded there
 	case w.e.NullAnswer:
-		key = ""
+		w.key = ""
 	case w.e.Silent:
 		if w.e.Kind == jsonrpc.Notification && w.e.Method == string(mcp.MethodNotificationCancelled) {
-			i.noticeCancel(stdioKey, &w.e, "")
+			l.cancelled(w.e.Target)
 		}
 		l.record(w, nil, 0, false)
 		return
 	}
-	if old, full := l.waiting.Add(key, w); full {
-		i.rec.Refuse(semconv.OTelMCPRefusedReasonPendingTable)
-		l.finish(old, nil, 0, false)
-	}
+	l.wait(w)
+}
+
+// wait lets a line wait for its answer.
+func (l *lines) wait(w *line) {
 	l.mu.Lock()
-	closed := l.closed
-	l.mu.Unlock()
-	if closed {
-		l.drain()
+	closed, full, known := l.closed, false, w.spent
+	switch {
+	case closed || w.spent && w.e.Silent: // there will be none
+	case w.spent:
+		_, known = l.pairs.spent.Add(w.key, w)
+	default:
+		full = l.pairs.add(w)
 	}
+	l.mu.Unlock()
+	switch {
+	case known:
+		l.forget()
+	case closed:
+		l.finish(w, nil, 0, true)
+	case full:
+		l.i.rec.Refuse(semconv.OTelMCPRefusedReasonPendingTable)
+	}
+}
+
+// forget settles a line that is recorded elsewhere.
+func (l *lines) forget() {
+	l.i.edges.ledger.record()
+	l.i.settle()
+}
+
+func (l *lines) cancelled(target string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pairs.cancelled(target)
 }
 
 // cutOff is told of the beginning of a line that never ended.
@@ -182,69 +199,89 @@ func (l *lines) cutOff(raw []byte, size int) {
 	l.record(w, nil, 0, true)
 }
 
-// wrote is told of a line that went out, or that could not.
-func (l *lines) wrote(raw []byte, failed bool) {
-	defer l.i.rec.Guard()
+// sending is a line that is about to go out, and the one that it answers, if any.
+type sending struct {
+	*outgoing
+	w *line
+}
+
+// writing is told of a line before it is written: the other side can act on it
+// before the write returns.
+func (l *lines) writing(raw []byte) sending {
 	on := &message{i: l.i}
 	on.Transport, on.Network = semconv.OTelMCPTransportStdio, semconv.NetworkTransportPipe
 	l.describeSession(on)
-	out := l.i.watchOutgoing(l.Context, on, raw, len(raw), l.asked)
-	l.i.wasSent(l.Context, out, failed)
-	if out.isAnswer() {
-		if w, ok := l.takeAnswered(&out.e); ok {
-			l.finish(w, &out.e, out.size, failed)
-		}
+	s := sending{outgoing: l.i.watchOutgoing(l.Context, on, raw, len(raw), l.asked)}
+	if s.isAnswer() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		s.w = l.pairs.answered(&s.e)
 	}
+	return s
 }
 
-// takeAnswered takes the line that an answer is for. A peer may have used its id
-// several times: what the answer says tells them apart as far as it can, and what
-// dispatch is through with comes first.
-func (l *lines) takeAnswered(e *jsonrpc.Envelope) (w *line, ok bool) {
-	through := func(w *line) bool { return w.m.Load() != nil }
-	first := through
-	switch e.Code {
-	case operation.CodeMethodNotFound:
-		first = func(w *line) bool { return !through(w) && l.loose.Has(w.e.Method) }
-	case operation.CodeInvalidRequest:
-		first = func(w *line) bool { return !through(w) && w.e.Version != jsonrpc.Version }
+// wrote is told of a line that went out, or that could not.
+func (l *lines) wrote(s sending, failed bool) {
+	defer l.i.rec.Guard()
+	l.i.wasSent(l.Context, s.outgoing, failed)
+	if s.w != nil {
+		l.finish(s.w, &s.e, s.size, failed)
 	}
-	for _, match := range []func(*line) bool{first, through, anyLine} {
-		if w, ok = l.waiting.TakeFunc(e.Key, match); ok {
-			return w, ok
-		}
+	if l.isClosed() { // a goroutine that outlives the connection
+		l.drain()
 	}
-	if w, ok = l.waiting.TakeFunc(unread, through); ok {
-		return w, ok
-	}
-	return l.waiting.Take(unread)
 }
-
-func anyLine(*line) bool { return true }
 
 // finish ends a line that was answered with answer, or without one.
 func (l *lines) finish(w *line, answer *jsonrpc.Envelope, size int, unsent bool) {
-	m := w.m.Load()
-	if m == nil && (answer == nil || answer.Code == operation.CodeMethodNotFound) {
-		m, _ = l.loose.Take(w.e.Method)
-	}
-	if m == nil {
+	m := w.m
+	switch {
+	case m != nil:
+	case answer != nil && l.elsewhere(w, answer.Code):
+		l.i.coverage.sawContextLost(l.i)
+		l.forget()
+		return
+	default:
 		l.record(w, answer, size, unsent)
 		return
 	}
-	if !m.parsed {
+	if m.answerKey() == "" {
 		m.RequestID, m.key = w.e.ID, w.e.Key
+		if m.key == "" && answer != nil {
+			m.RequestID, m.key = answer.ID, answer.Key
+		}
 	}
 	m.RequestSize, m.ResponseSize = w.size, size
 	if w.unread > 0 {
 		m.Facts = append(m.Facts, semconv.OTelMCPRequestUnreadKey.Int(w.unread))
 	}
+	if answer != nil && m.Outcome == "" && m.Code == 0 { // what goes out is the last word
+		m.Code = answer.Code
+	}
 	if unsent {
 		m.undelivered()
 	}
-	l.i.settleCancel(m, l.cancelSource(unsent), true)
+	l.settleCancel(m, w, unsent)
 	m.finish()
 	l.i.settle()
+}
+
+func (l *lines) settleCancel(m *message, w *line, unsent bool) {
+	l.i.settleCancel(m, l.cancelSource(unsent), w.cancelled || w.target != "" && w.target == m.RequestID)
+}
+
+// elsewhere reports whether a line that no message took was dispatched, and so
+// recorded, in a context that is not ours. That it was dispatched in ours would
+// show, and a context function is called once for all of them.
+func (l *lines) elsewhere(w *line, code int) bool {
+	if w.spent || w.e.Kind != jsonrpc.Request && w.e.Kind != jsonrpc.Response || w.e.Version != jsonrpc.Version ||
+		l.adopted.Load() || !l.i.coverage.dispatches() {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lost = l.lost || code == 0 || code == operation.CodeMethodNotFound // which only dispatch gives
+	return l.lost && w.onlyDispatch(code)
 }
 
 // record records a line that mcp-go did not dispatch.
@@ -266,6 +303,9 @@ func (l *lines) record(w *line, answer *jsonrpc.Envelope, size int, unsent bool)
 	case answer != nil:
 		m.Code = answer.Code
 		m.Outcome = outcomeOfRejection(m.Code)
+		if m.Code == operation.CodeMethodNotFound { // mcp-go has a method "", which nobody handles
+			m.Stage = semconv.OTelMCPStageDispatch
+		}
 	case w.e.Kind == jsonrpc.Request && w.e.Silent: // with a result, it is not dispatched
 		m.Outcome = semconv.OTelMCPOutcomeRejected
 	case w.e.Kind == jsonrpc.Response:
@@ -277,7 +317,7 @@ func (l *lines) record(w *line, answer *jsonrpc.Envelope, size int, unsent bool)
 		m.Outcome = semconv.OTelMCPOutcomeCancelled
 	}
 	m.beginSpan()
-	i.settleCancel(m, l.cancelSource(unsent), true)
+	l.settleCancel(m, w, unsent)
 	m.finish()
 	i.settle()
 }
@@ -320,30 +360,53 @@ func (l *lines) cancelSource(unsent bool) string {
 }
 
 // close ends what was never answered: mcp-go is through with all of it.
-func (l *lines) close() {
+func (l *lines) close(r *lineReader) {
+	defer l.i.rec.Guard()
 	l.mu.Lock()
 	l.closed = true
 	l.mu.Unlock()
+	r.close()
 	l.drain()
 }
 
+// drain ends what waits.
 func (l *lines) drain() {
-	defer l.i.rec.Guard()
-	for _, w := range l.waiting.Drain() {
-		l.finish(w, nil, 0, true)
+	l.mu.Lock()
+	over, spent, stray := l.pairs.drain()
+	l.mu.Unlock()
+	for _, w := range over {
+		if w.m != nil && w.m.Outcome == "" && w.m.Code == 0 {
+			w.m.Outcome, w.m.Message = semconv.OTelMCPOutcomeError, "the answer was not written"
+		}
+		l.finish(w, nil, 0, w.m == nil)
 	}
-	for _, m := range l.loose.Drain() {
-		m.finish()
+	for range spent {
+		l.forget()
 	}
+	for _, m := range stray {
+		l.offLedger(m)
+	}
+	for _, a := range l.asked.Drain() { // the server's own requests
+		a.unanswered(semconv.OTelMCPOutcomeCancelled)
+	}
+}
+
+func (l *lines) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
 }
 
 // lineReader passes on what it reads, and shows each line to the edge before
 // mcp-go has it.
 type lineReader struct {
-	in   io.Reader
-	l    *lines
+	in io.Reader
+	l  *lines
+
+	mu   sync.Mutex
 	part []byte // the beginning of a line whose end has not come
 	size int    // of that line so far
+	skip bool   // that line was settled
 }
 
 func (r *lineReader) Read(p []byte) (int, error) {
@@ -354,15 +417,20 @@ func (r *lineReader) Read(p []byte) (int, error) {
 
 func (r *lineReader) see(p []byte, err error) {
 	defer r.l.i.rec.Guard()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for len(p) > 0 {
 		end := bytes.IndexByte(p, '\n')
 		if end < 0 {
 			r.keep(p)
 			break
 		}
-		if r.size == 0 { // the whole line is at hand
+		switch {
+		case r.skip:
+			r.skip = false
+		case r.size == 0: // the whole line is at hand
 			r.l.read(p[:min(end, maxLook)], end)
-		} else {
+		default:
 			r.keep(p[:end])
 			r.l.read(r.part, r.size)
 			r.reset()
@@ -375,6 +443,19 @@ func (r *lineReader) see(p []byte, err error) {
 	r.l.mu.Lock()
 	r.l.eof = true
 	r.l.mu.Unlock()
+	r.cutOff()
+}
+
+// close settles the line that mcp-go did not wait for the end of. It may still be
+// read on in the background.
+func (r *lineReader) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.skip = r.skip || r.size > 0
+	r.cutOff()
+}
+
+func (r *lineReader) cutOff() {
 	if r.size > 0 {
 		r.l.cutOff(r.part, r.size)
 		r.reset()
@@ -382,6 +463,9 @@ func (r *lineReader) see(p []byte, err error) {
 }
 
 func (r *lineReader) keep(p []byte) {
+	if r.skip {
+		return
+	}
 	if room := maxLook - len(r.part); room > 0 {
 		r.part = append(r.part, p[:min(len(p), room)]...)
 	}
@@ -396,8 +480,8 @@ func (r *lineReader) reset() {
 	r.part = r.part[:0]
 }
 
-// lineWriter passes on what is written, and shows each line to the edge after
-// that. mcp-go writes whole lines, requests of its own among them while an
+// lineWriter passes on what is written, and shows each line to the edge before and
+// after that. mcp-go writes whole lines, requests of its own among them while an
 // answer is being written.
 type lineWriter struct {
 	out io.Writer
@@ -408,34 +492,31 @@ type lineWriter struct {
 }
 
 func (w *lineWriter) Write(p []byte) (int, error) {
+	lines := w.see(p)
 	n, err := w.out.Write(p)
-	w.see(p, err != nil || n < len(p))
+	for _, s := range lines {
+		w.l.wrote(s, err != nil || n < len(p))
+	}
 	return n, err
 }
 
-func (w *lineWriter) see(p []byte, failed bool) {
+// see looks at the lines that end in p.
+func (w *lineWriter) see(p []byte) (lines []sending) {
 	defer w.l.i.rec.Guard()
 	w.mu.Lock()
-	if len(w.part) == 0 && len(p) > 0 && bytes.IndexByte(p, '\n') == len(p)-1 {
-		w.mu.Unlock()
-		w.l.wrote(p[:len(p)-1], failed)
-		return
-	}
-	w.part = append(w.part, p...)
-	var whole [][]byte
+	defer w.mu.Unlock()
 	for {
-		end := bytes.IndexByte(w.part, '\n')
+		end := bytes.IndexByte(p, '\n')
 		if end < 0 {
 			break
 		}
-		whole = append(whole, bytes.Clone(w.part[:end]))
-		w.part = w.part[end+1:]
+		raw := p[:end]
+		if len(w.part) > 0 {
+			raw, w.part = append(w.part, raw...), nil
+		}
+		lines = append(lines, w.l.writing(raw))
+		p = p[end+1:]
 	}
-	if len(w.part) == 0 {
-		w.part = nil
-	}
-	w.mu.Unlock()
-	for _, l := range whole {
-		w.l.wrote(l, failed)
-	}
+	w.part = append(w.part, p...)
+	return lines
 }

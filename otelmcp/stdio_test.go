@@ -307,9 +307,12 @@ func TestStdioKilled(t *testing.T) {
 		in, write := io.Pipe()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- listenEdge(ctx, i)(in, io.Discard) }()
+		reads := make(chan struct{}, 64)
+		go func() { done <- listenEdge(ctx, i)(readerThatTells{in, reads}, io.Discard) }()
+		recv(t, reads)
 		_, _ = io.WriteString(write, rpc("1", "tools/call", `{"name":"waits"}`)+"\n")
 		recv(t, s.entered)
+		recv(t, reads) // mcp-go waits for the next line, and will leave that reader behind
 		cancel()
 		if err := recv(t, done); !errors.Is(err, context.Canceled) {
 			t.Errorf("Listen: %v", err)
@@ -337,6 +340,17 @@ func TestStdioKilled(t *testing.T) {
 		wantRecords(t, capture, "cancelled handler tools/call - -32603 client_request", "ok dispatch notifications/cancelled - -")
 		settled(t, i, capture)
 	})
+}
+
+// readerThatTells tells of each read before it reads.
+type readerThatTells struct {
+	io.Reader
+	reads chan<- struct{}
+}
+
+func (r readerThatTells) Read(p []byte) (int, error) {
+	r.reads <- struct{}{}
+	return r.Reader.Read(p)
 }
 
 type brokenWriter struct{ tried chan struct{} }

@@ -8,6 +8,7 @@ package pending
 
 import (
 	"container/list"
+	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -69,24 +70,28 @@ func (t *Table[T]) TakeFunc(key string, match func(T) bool) (v T, ok bool) {
 	return v, false
 }
 
-// Has reports whether anything waits under key.
-func (t *Table[T]) Has(key string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.byKey[key]) > 0
-}
-
-// Find returns the oldest entry under key for which match is true, and leaves
-// it in its place. match must not call the table.
-func (t *Table[T]) Find(key string, match func(T) bool) (v T, ok bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, e := range t.byKey[key] {
-		if v := e.Value.(*entry[T]).value; match(v) {
-			return v, true
+// All goes through the entries under the keys, of each key the oldest first, or
+// without keys through all of them. The loop must not call the table.
+func (t *Table[T]) All(keys ...string) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		for _, key := range keys {
+			for _, e := range t.byKey[key] {
+				if !yield(e.Value.(*entry[T]).value) {
+					return
+				}
+			}
+		}
+		if len(keys) > 0 {
+			return
+		}
+		for e := t.all.Front(); e != nil; e = e.Next() {
+			if !yield(e.Value.(*entry[T]).value) {
+				return
+			}
 		}
 	}
-	return v, false
 }
 
 // Drain removes and returns all entries, oldest first.

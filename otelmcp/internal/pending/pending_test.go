@@ -8,6 +8,7 @@ package pending
 
 import (
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -25,8 +26,7 @@ type table interface {
 	Add(key string, v int) (evicted int, full bool)
 	Take(key string) (v int, ok bool)
 	TakeFunc(key string, match func(int) bool) (v int, ok bool)
-	Has(key string) bool
-	Find(key string, match func(int) bool) (v int, ok bool)
+	All(keys ...string) iter.Seq[int]
 	Drain() []int
 }
 
@@ -56,10 +56,15 @@ func perform(t table, line string) string {
 		return found(t.Take(key))
 	case "take-odd":
 		return found(t.TakeFunc(key, odd))
-	case "find-odd":
-		return found(t.Find(key, odd))
-	case "has":
-		return strconv.FormatBool(t.Has(key))
+	case "all":
+		return fmt.Sprint(slices.AppendSeq([]int{}, t.All(strings.Fields(line)[1:]...)))
+	case "first-odd":
+		for v := range t.All(strings.Fields(line)[1:]...) {
+			if odd(v) {
+				return found(v, true)
+			}
+		}
+		return "nothing"
 	case "empty":
 		return strconv.FormatBool(t.Empty())
 	case "drain":
@@ -89,29 +94,32 @@ func TestTable(t *testing.T) {
 		size  int
 		lines []string // what is done, and after a colon what comes of it
 	}{
-		{"nothing waits", 3, []string{"empty: true", "has k: false", "take k: nothing", "take-odd k: nothing", "find-odd k: nothing", "drain: []"}},
-		{"one", 3, []string{"add k 1:", "empty: false", "has k: true", "has l: false", "take l: nothing", "take k: 1", "take k: nothing", "has k: false", "empty: true"}},
+		{"nothing waits", 3, []string{"empty: true", "all k: []", "all: []", "take k: nothing", "take-odd k: nothing", "first-odd k: nothing", "drain: []"}},
+		{"one", 3, []string{"add k 1:", "empty: false", "all k: [1]", "all l: []", "take l: nothing", "take k: 1", "take k: nothing", "all k: []", "empty: true"}},
 		{"first in, first out", 3, []string{"add k 1:", "add k 2:", "add k 3:", "take k: 1", "take k: 2", "take k: 3", "take k: nothing"}},
 		{"each key has its order", 9, []string{"add k 1:", "add l 2:", "add k 3:", "add l 4:", "take l: 2", "take k: 1", "take k: 3", "take l: 4"}},
-		{"a key is used again", 3, []string{"add k 1:", "take k: 1", "add k 2:", "has k: true", "take k: 2", "empty: true"}},
-		{"no key is a key", 3, []string{"add: ", "has: true", "has k: false", "take: 0", "empty: true"}},
-		{"the same value twice", 3, []string{"add k 1:", "add k 1:", "take k: 1", "has k: true", "take k: 1", "has k: false"}},
+		{"a key is used again", 3, []string{"add k 1:", "take k: 1", "add k 2:", "all k: [2]", "take k: 2", "empty: true"}},
+		{"no key is a key", 3, []string{"add: ", "all: [0]", "all k: []", "take: 0", "empty: true"}},
+		{"the same value twice", 3, []string{"add k 1:", "add k 1:", "take k: 1", "all k: [1]", "take k: 1", "all k: []"}},
 
-		{"the oldest goes, whatever its key", 2, []string{"add k 1:", "add l 2:", "add m 3: evicts 1, true", "has k: false", "take l: 2", "take m: 3"}},
+		{"the oldest goes, whatever its key", 2, []string{"add k 1:", "add l 2:", "add m 3: evicts 1, true", "all k: []", "take l: 2", "take m: 3"}},
 		{"the oldest of a key", 2, []string{"add k 1:", "add k 2:", "add k 3: evicts 1, true", "add k 4: evicts 2, true", "take k: 3", "take k: 4", "take k: nothing"}},
 		{"what was taken makes room", 2, []string{"add k 1:", "add l 2:", "take k: 1", "add m 3:", "add n 4: evicts 2, true", "drain: [3 4]"}},
-		{"room for one", 1, []string{"add k 1:", "add k 2: evicts 1, true", "add l 3: evicts 2, true", "has k: false", "take l: 3", "add k 4:"}},
-		{"room for none", 0, []string{"add k 1: evicts 1, true", "add k 2: evicts 2, true", "has k: false", "empty: true", "drain: []"}},
+		{"room for one", 1, []string{"add k 1:", "add k 2: evicts 1, true", "add l 3: evicts 2, true", "all k: []", "take l: 3", "add k 4:"}},
+		{"room for none", 0, []string{"add k 1: evicts 1, true", "add k 2: evicts 2, true", "all k: []", "empty: true", "drain: []"}},
 		{"less than none", -1, []string{"add k 1: evicts 1, true", "empty: true"}},
 
 		{"the oldest that matches", 9, []string{"add k 2:", "add k 1:", "add k 4:", "add k 3:", "take-odd k: 1", "take-odd k: 3", "take-odd k: nothing", "drain: [2 4]"}},
-		{"one that matches elsewhere", 9, []string{"add k 2:", "add l 1:", "take-odd k: nothing", "find-odd k: nothing", "drain: [2 1]"}},
+		{"one that matches elsewhere", 9, []string{"add k 2:", "add l 1:", "take-odd k: nothing", "first-odd k: nothing", "first-odd l: 1", "drain: [2 1]"}},
 		{"taking from the middle keeps the order", 9, []string{"add k 2:", "add k 1:", "add k 4:", "take-odd k: 1", "take k: 2", "take k: 4"}},
 		{"and who goes next", 3, []string{"add k 2:", "add k 1:", "add k 4:", "take-odd k: 1", "add k 6:", "add k 8: evicts 2, true", "drain: [4 6 8]"}},
-		{"finding leaves it", 3, []string{"add k 2:", "add k 1:", "find-odd k: 1", "find-odd k: 1", "take k: 2", "take k: 1"}},
-		{"and its turn to go", 2, []string{"add k 1:", "add k 2:", "find-odd k: 1", "add k 3: evicts 1, true"}},
+		{"looking leaves it", 3, []string{"add k 2:", "add k 1:", "first-odd k: 1", "first-odd k: 1", "take k: 2", "take k: 1"}},
+		{"and its turn to go", 2, []string{"add k 1:", "add k 2:", "first-odd k: 1", "add k 3: evicts 1, true"}},
 
-		{"draining has the order of all", 9, []string{"add k 1:", "add l 2:", "add k 3:", "add m 4:", "take l: 2", "drain: [1 3 4]", "empty: true", "has k: false", "drain: []"}},
+		{"one key after the other", 9, []string{"add k 1:", "add l 2:", "add k 3:", "add m 4:", "all l k: [2 1 3]", "all k x l: [1 3 2]", "first-odd m l k: 1"}},
+		{"all of them in their order", 9, []string{"add k 1:", "add l 2:", "add k 3:", "take l: 2", "add l 4:", "all: [1 3 4]"}},
+
+		{"draining has the order of all", 9, []string{"add k 1:", "add l 2:", "add k 3:", "add m 4:", "take l: 2", "drain: [1 3 4]", "empty: true", "all k: []", "drain: []"}},
 		{"a drained table goes on", 2, []string{"add k 1:", "add k 2:", "drain: [1 2]", "add k 3:", "add k 4:", "add k 5: evicts 3, true", "take k: 4"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -175,15 +183,21 @@ func (m *model) TakeFunc(key string, match func(int) bool) (int, bool) {
 	return 0, false
 }
 
-func (m *model) Has(key string) bool {
-	return m.find(key, func(int) bool { return true }) >= 0
-}
-
-func (m *model) Find(key string, match func(int) bool) (int, bool) {
-	if i := m.find(key, match); i >= 0 {
-		return m.all[i].v, true
+func (m *model) All(keys ...string) iter.Seq[int] {
+	var all []int
+	for _, key := range keys {
+		for _, e := range m.all {
+			if e.key == key {
+				all = append(all, e.v)
+			}
+		}
 	}
-	return 0, false
+	if len(keys) == 0 {
+		for _, e := range m.all {
+			all = append(all, e.v)
+		}
+	}
+	return slices.Values(all)
 }
 
 func (m *model) Drain() []int {
@@ -197,8 +211,8 @@ func (m *model) Drain() []int {
 func TestModel(t *testing.T) {
 	// A table is full most of the time, or has an entry now and then.
 	mixes := [][]string{
-		{"add", "add", "add", "add", "take", "take-odd", "find-odd", "has", "empty"},
-		{"add", "take", "take", "take-odd", "find-odd", "has", "empty"},
+		{"add", "add", "add", "add", "take", "take-odd", "first-odd", "all", "empty"},
+		{"add", "take", "take", "take-odd", "first-odd", "all", "empty"},
 	}
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -219,11 +233,22 @@ func TestModel(t *testing.T) {
 	}
 }
 
+// ways asks the entries under a key one after the other, until match says yes.
+var ways = map[string]func(*Table[int], string, func(int) bool) (int, bool){
+	"All": func(t *Table[int], key string, match func(int) bool) (int, bool) {
+		for v := range t.All(key) {
+			if match(v) {
+				return v, true
+			}
+		}
+		return 0, false
+	},
+	"TakeFunc": (*Table[int]).TakeFunc,
+}
+
 // The oldest is asked first, and nobody after the one that matches: a match may change what it matches.
 func TestMatchIsAskedInOrder(t *testing.T) {
-	for name, method := range map[string]func(*Table[int], string, func(int) bool) (int, bool){
-		"Find": (*Table[int]).Find, "TakeFunc": (*Table[int]).TakeFunc,
-	} {
+	for name, method := range ways {
 		table := NewTable[int](9)
 		for n := range 5 {
 			table.Add("k", n)
@@ -242,9 +267,7 @@ func TestMatchIsAskedInOrder(t *testing.T) {
 
 // A match that panics leaves the table as it was, and usable.
 func TestMatchPanics(t *testing.T) {
-	for name, method := range map[string]func(*Table[int], string, func(int) bool) (int, bool){
-		"Find": (*Table[int]).Find, "TakeFunc": (*Table[int]).TakeFunc,
-	} {
+	for name, method := range ways {
 		table := NewTable[int](9)
 		table.Add("k", 1)
 		func() {
@@ -341,10 +364,12 @@ func TestConcurrent(t *testing.T) {
 				})
 				taking.Go(func() {
 					for !added.Load() {
-						if v, ok := table.Find(key, func(v int) bool { return v%3 == 0 }); ok && (v/each != k || v%3 != 0) {
-							t.Errorf("%d is found under %d", v, k)
+						for v := range table.All(key) {
+							if v/each != k {
+								t.Errorf("%d is found under %d", v, k)
+							}
 						}
-						_, _ = table.Empty(), table.Has(key)
+						_ = table.Empty()
 						runtime.Gosched()
 					}
 				})
@@ -386,7 +411,9 @@ func TestOneKey(t *testing.T) {
 		}
 	}
 	if got := testing.AllocsPerRun(100, func() {
-		table.Find("k", func(v int) bool { return v < 0 })
+		for range table.All("k") {
+			break
+		}
 		table.Take("k")
 	}); got > 0 {
 		t.Errorf("%v allocations", got)

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -33,8 +34,22 @@ type arguments struct {
 	byMask map[uint64]attribute.KeyValue
 }
 
-// newArguments reads the argument names of t's schema.
-func newArguments(t *mcp.Tool) *arguments {
+// newArguments is for a tool whose schema has these properties.
+func newArguments[T any](properties map[string]T) *arguments {
+	return &arguments{names: slices.Sorted(maps.Keys(properties))}
+}
+
+// renewed is a, if the properties are those that it was made of.
+func renewed[T any](a *arguments, properties map[string]T) *arguments {
+	next := newArguments(properties)
+	if a != nil && slices.Equal(a.names, next.names) {
+		return a
+	}
+	return next
+}
+
+// argumentsOf reads the argument names of t's schema.
+func argumentsOf(t *mcp.Tool) *arguments {
 	properties := t.InputSchema.Properties
 	if t.RawInputSchema != nil {
 		var schema struct {
@@ -44,7 +59,7 @@ func newArguments(t *mcp.Tool) *arguments {
 			properties = schema.Properties
 		}
 	}
-	return &arguments{names: slices.Sorted(maps.Keys(properties))}
+	return newArguments(properties)
 }
 
 // present returns the names that args has as an attribute, without a key when
@@ -60,14 +75,30 @@ func (a *arguments) present(args map[string]any) (attribute.KeyValue, int) {
 			}
 		}
 	}
+	return a.named(mask), n
+}
+
+// find returns the place of a name among those that are declared. a may be nil.
+func (a *arguments) find(name []byte) (k int, ok bool) {
+	if a == nil {
+		return 0, false
+	}
+	return slices.BinarySearchFunc(a.names, name, func(declared string, name []byte) int {
+		return strings.Compare(declared, string(name))
+	})
+}
+
+// named returns the names at the places in mask as an attribute, without a key when
+// there are none.
+func (a *arguments) named(mask uint64) attribute.KeyValue {
 	if mask == 0 {
-		return attribute.KeyValue{}, n
+		return attribute.KeyValue{}
 	}
 	a.mu.RLock()
 	kv, ok := a.byMask[mask]
 	a.mu.RUnlock()
 	if ok {
-		return kv, n
+		return kv
 	}
 	var names []string
 	for k, name := range a.names[:min(len(a.names), maxArgumentNames)] {
@@ -84,7 +115,7 @@ func (a *arguments) present(args map[string]any) (attribute.KeyValue, int) {
 	if len(a.byMask) < maxCombinations {
 		a.byMask[mask] = kv
 	}
-	return kv, n
+	return kv
 }
 
 // maxCombinations bounds the cache of one tool.

@@ -246,23 +246,28 @@ func (i *Instrumentation) covered() Coverage {
 	return out
 }
 
-func (i *Instrumentation) reportCoverage() {
-	is := i.covered()
+func (i *Instrumentation) reportCoverage() { i.emitCoverage(semconv.OTelMCPRoleServer, i.covered()) }
+
+// emitCoverage emits what the instrumentation of a server, or of a client, sees.
+func (b base) emitCoverage(role string, is Coverage) {
 	e := operation.Event{
-		Name:     semconv.OTelMCPCoverageEventName,
-		Severity: log.SeverityInfo,
-		Body:     "coverage complete",
-		Attributes: []attribute.KeyValue{
-			semconv.OTelMCPRoleKey.String(semconv.OTelMCPRoleServer),
-			semconv.OTelMCPCoverageSeamsKey.StringSlice(is.Seams),
-			semconv.OTelMCPCoverageTransportsKey.StringSlice(is.Transports),
-			semconv.OTelMCPCoverageEdgesKey.StringSlice(is.Edges),
-			semconv.OTelMCPCoverageGapsKey.StringSlice(is.Gaps),
-		},
+		Name:       semconv.OTelMCPCoverageEventName,
+		Severity:   log.SeverityInfo,
+		Body:       "coverage complete",
+		Attributes: []attribute.KeyValue{semconv.OTelMCPRoleKey.String(role)},
 	}
+	add := func(key attribute.Key, values []string) {
+		if len(values) > 0 || role == semconv.OTelMCPRoleServer {
+			e.Attributes = append(e.Attributes, key.StringSlice(values))
+		}
+	}
+	add(semconv.OTelMCPCoverageSeamsKey, is.Seams)
+	add(semconv.OTelMCPCoverageTransportsKey, is.Transports)
+	add(semconv.OTelMCPCoverageEdgesKey, is.Edges)
+	add(semconv.OTelMCPCoverageGapsKey, is.Gaps)
 	if n := len(is.Gaps); n > 0 {
 		e.Severity = log.SeverityWarn
 		e.Body = "coverage has " + strconv.Itoa(n) + " gap(s): " + strings.Join(is.Gaps, "; ")
 	}
-	i.rec.Emit(context.Background(), e)
+	b.rec.Emit(context.Background(), e)
 }

@@ -31,7 +31,7 @@ func newToolTable(report definition.Report) *definition.Table[tool] {
 	return &definition.Table[tool]{
 		Kind:    semconv.OTelMCPDefinitionKindTool,
 		Report:  report,
-		Prepare: func(t *tool) { t.arguments = newArguments(&t.Tool) },
+		Prepare: func(t *tool) { t.arguments = argumentsOf(&t.Tool) },
 		Same:    func(a, b *tool) bool { return sameTool(&a.Tool, &b.Tool) },
 		Canonical: func(t *tool) ([]byte, error) {
 			raw, err := json.Marshal(t.Tool)
@@ -191,7 +191,7 @@ func (i *Instrumentation) sawTaskTool(ctx context.Context, name string) {
 		return
 	}
 	if _, own := sessionTools(ctx)[name]; !own {
-		i.taskNames.admit(i, name)
+		i.taskNames.admit(i.rec, name)
 	}
 }
 

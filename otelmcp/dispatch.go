@@ -24,7 +24,6 @@ import (
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/jsonrpc"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
@@ -108,26 +107,6 @@ func (m *message) init(i *Instrumentation, ctx context.Context) {
 	i.rec.Init(&m.Operation, ctx, operation.RoleServer)
 }
 
-// spanContext and extract call code that a program plugs in, and come back with
-// something usable whatever it does.
-
-func (i *Instrumentation) spanContext(ctx context.Context) (sc trace.SpanContext) {
-	defer i.rec.Guard()
-	return trace.SpanContextFromContext(ctx)
-}
-
-func (i *Instrumentation) extract(ctx context.Context, c propagation.TextMapCarrier) context.Context {
-	if extracted := i.tryExtract(ctx, c); extracted != nil {
-		return extracted
-	}
-	return ctx
-}
-
-func (i *Instrumentation) tryExtract(ctx context.Context, c propagation.TextMapCarrier) (out context.Context) {
-	defer i.rec.Guard()
-	return i.cfg.propagators.Extract(ctx, c)
-}
-
 // metaPropagator reads the trace context of a request from params._meta.
 type metaPropagator struct{ i *Instrumentation }
 
@@ -191,24 +170,6 @@ func (p headerPropagator) Extract(ctx context.Context, headers http.Header) cont
 // Inject is for clients. A server has no use for it.
 func (headerPropagator) Inject(context.Context, http.Header) {}
 
-// metaCarrier lets propagators read _meta. Only strings are trace context.
-type metaCarrier map[string]any
-
-func (c metaCarrier) Get(key string) string {
-	s, _ := c[key].(string)
-	return s
-}
-
-func (c metaCarrier) Set(key, value string) { c[key] = value }
-
-func (c metaCarrier) Keys() []string {
-	keys := make([]string, 0, len(c))
-	for k := range c {
-		keys = append(keys, k)
-	}
-	return keys
-}
-
 func sameSpan(a, b trace.SpanContext) bool {
 	return a.TraceID() == b.TraceID() && a.SpanID() == b.SpanID()
 }
@@ -252,7 +213,7 @@ func (i *Instrumentation) begin(m *message, method string) (ctx context.Context)
 
 	s := server.ClientSessionFromContext(m.Context)
 	known := i.describePeer(m, s)
-	i.identify(m)
+	i.identify(&m.Operation)
 	if s != nil {
 		m.session = s.SessionID()
 		if method != semconv.MCPMethodNameInitialize { // its session is the one that it makes
@@ -284,9 +245,7 @@ func (i *Instrumentation) begin(m *message, method string) (ctx context.Context)
 // known.
 func (m *message) beginSpan() {
 	i := m.i
-	if i.cfg.filter != nil {
-		m.Silent = m.Silent || !i.keep(m.Context, m.Method.Text)
-	}
+	m.Silent = m.Silent || i.silent(m.Context, m.Method.Text)
 	// What the caller sent is the parent, unless callers do not choose the trace;
 	// then it is linked, as is a span around the dispatch that is not the parent.
 	var links []trace.SpanContext
@@ -371,37 +330,11 @@ func (m *message) setProtocolVersion(v string) {
 	}
 }
 
-// maxRoles caps how many roles of a principal are recorded.
-const maxRoles = 64
-
-func (i *Instrumentation) identify(m *message) {
-	if i.cfg.identity == nil {
-		return
-	}
-	defer i.rec.Guard()
-	id := i.cfg.identity(m.Context)
-	m.UserID = scrub.Name(id.UserID, operation.MaxName)
-	if len(id.Roles) > 0 {
-		m.UserRoles = make([]string, min(len(id.Roles), maxRoles))
-		for k := range m.UserRoles {
-			m.UserRoles[k] = scrub.Name(id.Roles[k], operation.MaxName)
-		}
-	}
-}
-
 // user is the principal of what is handled in ctx, or "".
 func (i *Instrumentation) user(ctx context.Context) string {
-	who := &message{i: i}
-	who.Context = ctx
+	who := &operation.Operation{Context: ctx}
 	i.identify(who)
 	return who.UserID
-}
-
-// keep asks the operator's filter; a filter that panics keeps.
-func (i *Instrumentation) keep(ctx context.Context, method string) (keep bool) {
-	keep = true
-	defer i.rec.Guard()
-	return i.cfg.filter(ctx, method)
 }
 
 // dispatchSpan is what mcp-go holds of a message.

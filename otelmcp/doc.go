@@ -1,10 +1,9 @@
 // Copyright The otelmcp Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package otelmcp instruments MCP servers built on
+// Package otelmcp instruments MCP servers and clients built on
 // github.com/mark3labs/mcp-go with OpenTelemetry: a span, metrics and a log
-// event for every message that reaches the server, and events and metrics for
-// its sessions.
+// event for every message, and events and metrics for sessions.
 //
 // One call, after the server was built, is all:
 //
@@ -20,6 +19,13 @@
 // [Instrumentation.Handler], also record what never gets there: messages that
 // cannot be read, HTTP requests that are turned away, notifications, streams.
 // [Instrumentation.Coverage] says what is not seen.
+//
+// [WrapTransport] does the same for a client, and carries the context of each of
+// its spans to the server:
+//
+//	c := client.NewClient(otelmcp.WrapTransport(t))
+//
+// [InstrumentClient] is for a client that exists already, of which less is seen.
 //
 // It uses the global providers and propagators unless options say otherwise.
 // The package emits through OpenTelemetry's API only; the SDK, exporters and

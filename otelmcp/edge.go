@@ -244,7 +244,7 @@ func (m *message) describe(e *jsonrpc.Envelope, headers http.Header) {
 // toolKnown and promptKnown are for messages that mcp-go did not dispatch: only
 // what the server itself has registered counts.
 func (i *Instrumentation) toolKnown(name string) bool {
-	return name != "" && i.srv.GetTool(name) != nil && i.names.admit(i, name)
+	return name != "" && i.srv.GetTool(name) != nil && i.names.admit(i.rec, name)
 }
 
 func (i *Instrumentation) promptKnown(name string) bool {
@@ -256,7 +256,7 @@ func (i *Instrumentation) promptKnown(name string) bool {
 			return false
 		}
 	}
-	return i.names.admit(i, name)
+	return i.names.admit(i.rec, name)
 }
 
 // describeSession fills what is remembered of the session that mcp-go knows by
@@ -299,9 +299,7 @@ func (i *Instrumentation) sent(ctx context.Context, on *message, method string, 
 		o.Outcome = semconv.OTelMCPOutcomeCancelled
 		o.Facts = append(o.Facts, semconv.OTelMCPCancelSourceKey.String(semconv.OTelMCPCancelSourceDisconnect))
 	}
-	if i.cfg.filter != nil {
-		o.Silent = !i.keep(ctx, method)
-	}
+	o.Silent = i.silent(ctx, method)
 	o.Begin()
 	return o
 }

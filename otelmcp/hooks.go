@@ -17,14 +17,10 @@ import (
 	"github.com/mark3labs/mcp-go/server"
 	"go.opentelemetry.io/otel/attribute"
 
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/content"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
-
-// contentLimits cap captured content, in bytes.
-var contentLimits = content.Limits{PerValue: 4 << 10, Total: 16 << 10}
 
 func (i *Instrumentation) addHooks(h *server.Hooks) {
 	// The first hook that returns an error is the last one that is called.
@@ -64,7 +60,11 @@ func (i *Instrumentation) parse(ctx context.Context, m *message, id, request any
 	case *mcp.GetPromptRequest:
 		m.Prompt.Text = r.Params.Name
 		if i.cfg.content&PromptVariables != 0 && m.Recording() {
-			i.capturePromptVariables(m, r.Params.Arguments)
+			args := make(map[string]any, len(r.Params.Arguments))
+			for name, v := range r.Params.Arguments {
+				args[name] = v
+			}
+			i.capturePromptVariables(&m.Operation, args)
 		}
 	case *mcp.ReadResourceRequest:
 		m.ResourceURI = r.Params.URI
@@ -118,10 +118,10 @@ func (i *Instrumentation) onSuccess(ctx context.Context, id any, _ mcp.MCPMethod
 	i.parse(ctx, m, id, request)
 	switch a := answer.(type) {
 	case *mcp.CallToolResult:
-		m.Tool.Known = i.names.admit(i, m.Tool.Text)
+		m.Tool.Known = i.names.admit(i.rec, m.Tool.Text)
 		i.settleToolCall(m, a)
 	case *mcp.CreateTaskResult:
-		m.Tool.Known = i.names.admit(i, m.Tool.Text)
+		m.Tool.Known = i.names.admit(i.rec, m.Tool.Text)
 		i.sawTaskTool(ctx, m.Tool.Text)
 		i.coverage.sawTask(i)
 		i.tasks.add(i, a.Task.TaskId, m)
@@ -131,7 +131,7 @@ func (i *Instrumentation) onSuccess(ctx context.Context, id any, _ mcp.MCPMethod
 			m.Message = i.toolErrorText(a.Content)
 		}
 	case *mcp.GetPromptResult:
-		m.Prompt.Known = i.names.admit(i, m.Prompt.Text)
+		m.Prompt.Known = i.names.admit(i.rec, m.Prompt.Text)
 		if a.NeedsInput() {
 			m.Outcome = semconv.OTelMCPOutcomeInputRequired
 		}
@@ -247,7 +247,7 @@ func (i *Instrumentation) settleTarget(ctx context.Context, m *message, request 
 	case errors.Is(err, server.ErrToolNotFound):
 		m.Stage = semconv.OTelMCPStageDispatch
 		if i.registeredTool(ctx, m.Tool.Text) {
-			m.Tool.Known = i.names.admit(i, m.Tool.Text)
+			m.Tool.Known = i.names.admit(i.rec, m.Tool.Text)
 			m.Outcome = semconv.OTelMCPOutcomeDenied
 		} else {
 			i.tools.Gone(ctx, m.Tool.Text)
@@ -255,7 +255,7 @@ func (i *Instrumentation) settleTarget(ctx context.Context, m *message, request 
 	case errors.Is(err, server.ErrPromptNotFound):
 		m.Stage = semconv.OTelMCPStageDispatch
 		if i.registeredPrompt(ctx, m.Prompt.Text) {
-			m.Prompt.Known = i.names.admit(i, m.Prompt.Text)
+			m.Prompt.Known = i.names.admit(i.rec, m.Prompt.Text)
 			m.Outcome = semconv.OTelMCPOutcomeDenied
 		}
 	case errors.Is(err, server.ErrResourceNotFound):
@@ -264,7 +264,7 @@ func (i *Instrumentation) settleTarget(ctx context.Context, m *message, request 
 		// The request failed before its target was looked for, or by the answer's
 		// shape; only a name that is registered may count as known.
 		if _, call := request.(*mcp.CallToolRequest); call {
-			m.Tool.Known = i.registeredTool(ctx, m.Tool.Text) && i.names.admit(i, m.Tool.Text)
+			m.Tool.Known = i.registeredTool(ctx, m.Tool.Text) && i.names.admit(i.rec, m.Tool.Text)
 			m.Stage = semconv.OTelMCPStageDispatch
 		}
 		if m.Prompt.Text != "" {
@@ -322,25 +322,8 @@ func (m *message) settleRan() {
 	if !m.handlerRan.Load() {
 		return
 	}
-	m.Tool.Known = m.Tool.Text != "" && m.i.names.admit(m.i, m.Tool.Text)
-	m.Prompt.Known = m.Prompt.Text != "" && m.i.names.admit(m.i, m.Prompt.Text)
-}
-
-func (i *Instrumentation) capturePromptVariables(m *message, args map[string]string) {
-	names := make([]string, 0, len(args))
-	for name := range args {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	all := make(map[string]any, len(args))
-	for _, name := range names[:min(len(names), maxArgumentNames)] {
-		all[name] = args[name]
-	}
-	v, cut := i.capture(all)
-	m.ContentTrimmed += cut
-	for _, kv := range v.AsMap() {
-		m.Content = append(m.Content, attribute.String(string(semconv.GenAIPromptVariableKey)+string(kv.Key), kv.Value.AsString()))
-	}
+	m.Tool.Known = m.Tool.Text != "" && m.i.names.admit(m.i.rec, m.Tool.Text)
+	m.Prompt.Known = m.Prompt.Text != "" && m.i.names.admit(m.i.rec, m.Prompt.Text)
 }
 
 func (i *Instrumentation) captureResult(m *message, a *mcp.CallToolResult) {
@@ -351,8 +334,4 @@ func (i *Instrumentation) captureResult(m *message, a *mcp.CallToolResult) {
 	v, cut := i.capture(whole)
 	m.Content = append(m.Content, attribute.KeyValue{Key: semconv.GenAIToolCallResultKey, Value: v})
 	m.ContentTrimmed += cut
-}
-
-func (i *Instrumentation) capture(v any) (attribute.Value, int) {
-	return content.Value(v, contentLimits, i.cfg.scrub)
 }

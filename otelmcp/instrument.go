@@ -6,15 +6,12 @@ package otelmcp
 // Instrument: what it installs on a server, and what it returns.
 
 import (
-	"runtime"
 	"sync"
-	"weak"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/definition"
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
 )
 
@@ -22,9 +19,8 @@ import (
 // concurrent use. There is nothing to shut down: it starts no goroutine, and
 // what it emitted is flushed by the providers that it emitted to.
 type Instrumentation struct {
+	base
 	srv *server.MCPServer
-	cfg *config
-	rec *operation.Recorder
 	// hooks are the server's as they were when ours were appended.
 	hooks *server.Hooks
 
@@ -44,11 +40,7 @@ type Instrumentation struct {
 	edges        edges
 }
 
-// instrumented finds a server's Instrumentation without keeping either alive.
-var instrumented struct {
-	mu sync.Mutex
-	m  map[weak.Pointer[server.MCPServer]]weak.Pointer[Instrumentation]
-}
+var instrumented onceEach[server.MCPServer, Instrumentation]
 
 // Instrument installs the instrumentation on srv. Call it after srv was built
 // and before it serves: mcp-go reads what it installs without a lock. Tools,
@@ -68,48 +60,23 @@ var instrumented struct {
 // A second call for the same server returns the first one's result and ignores
 // its options.
 func Instrument(srv *server.MCPServer, opts ...Option) *Instrumentation {
-	i, fresh := instrumentOnce(srv, opts)
+	i, fresh := instrumented.get(srv, func() *Instrumentation {
+		i := newInstrumentation(srv, newConfig(opts))
+		i.install(srv)
+		return i
+	})
 	if fresh {
-		i.reportCoverage() // without the lock: it calls the operator's processors
+		i.reportCoverage()
 	}
 	return i
 }
 
-func instrumentOnce(srv *server.MCPServer, opts []Option) (i *Instrumentation, fresh bool) {
-	key := weak.Make(srv)
-	instrumented.mu.Lock()
-	defer instrumented.mu.Unlock()
-	if i := instrumented.m[key].Value(); i != nil {
-		return i, false
-	}
-	i = newInstrumentation(srv, newConfig(opts))
-	i.install(srv)
-	if instrumented.m == nil {
-		instrumented.m = make(map[weak.Pointer[server.MCPServer]]weak.Pointer[Instrumentation])
-	}
-	instrumented.m[key] = weak.Make(i) // srv itself keeps i alive, through its tracer
-	runtime.AddCleanup(srv, func(key weak.Pointer[server.MCPServer]) {
-		instrumented.mu.Lock()
-		defer instrumented.mu.Unlock()
-		delete(instrumented.m, key)
-	}, key)
-	return i, true
-}
-
 func newInstrumentation(srv *server.MCPServer, cfg *config) *Instrumentation {
-	rec := operation.New(operation.Config{
-		ScopeName:      ScopeName,
-		ScopeVersion:   Version(),
-		TracerProvider: cfg.tracerProvider,
-		MeterProvider:  cfg.meterProvider,
-		LoggerProvider: cfg.loggerProvider,
-		Attributes:     cfg.attributes,
-		Scrub:          cfg.scrub,
-	})
+	b := newBase(cfg, false)
+	rec := b.rec
 	i := &Instrumentation{
+		base:         b,
 		srv:          srv,
-		cfg:          cfg,
-		rec:          rec,
 		sessions:     session.NewTable(rec),
 		tools:        newToolTable(definition.All).Attach(rec),
 		taskTools:    newToolTable(definition.Changes).Attach(rec),

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mark3labs/mcp-go/server"
 
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
@@ -39,7 +40,7 @@ func (t *nameTable) has(name string) bool {
 
 // admit reports whether name, which is registered on the server, may be told
 // apart from others.
-func (t *nameTable) admit(i *Instrumentation, name string) bool {
+func (t *nameTable) admit(rec *operation.Recorder, name string) bool {
 	if t.has(name) {
 		return true
 	}
@@ -51,7 +52,7 @@ func (t *nameTable) admit(i *Instrumentation, name string) bool {
 			return true
 		}
 		if len(*m) >= maxNames {
-			i.rec.Refuse(semconv.OTelMCPRefusedReasonNameTable)
+			rec.Refuse(semconv.OTelMCPRefusedReasonNameTable)
 			return false
 		}
 		next = maps.Clone(*m)
@@ -88,5 +89,5 @@ func (i *Instrumentation) registeredPrompt(ctx context.Context, name string) boo
 
 // knownPrompt is for requests that name a prompt without being its call.
 func (i *Instrumentation) knownPrompt(ctx context.Context, name string) bool {
-	return name != "" && i.registeredPrompt(ctx, name) && i.names.admit(i, name)
+	return name != "" && i.registeredPrompt(ctx, name) && i.names.admit(i.rec, name)
 }

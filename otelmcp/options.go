@@ -21,7 +21,7 @@ import (
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/peer"
 )
 
-// Option configures [Instrument].
+// Option configures [Instrument], [WrapTransport] and [InstrumentClient].
 type Option interface{ apply(*config) }
 
 type optionFunc func(*config)
@@ -40,6 +40,7 @@ type config struct {
 	filter         func(ctx context.Context, method string) bool
 	attributes     []attribute.KeyValue
 	trusted        []netip.Prefix
+	enrich         bool
 	peers          *peer.Resolver
 }
 
@@ -82,8 +83,9 @@ func WithLoggerProvider(p log.LoggerProvider) Option {
 }
 
 // WithPropagators sets how trace context is read from a message's _meta
-// (SEP-414) and, failing that, from HTTP headers. The default is the global
-// propagators.
+// (SEP-414) and, failing that, from HTTP headers, and how a client writes it
+// there. The default is the global propagators. A client whose remote must not
+// learn of the trace gets a composite propagator of none.
 func WithPropagators(p propagation.TextMapPropagator) Option {
 	return optionFunc(func(c *config) { c.propagators = p })
 }
@@ -161,4 +163,15 @@ func WithAttributes(attrs ...attribute.KeyValue) Option {
 func WithTrustedProxies(proxies ...netip.Prefix) Option {
 	proxies = slices.Clone(proxies)
 	return optionFunc(func(c *config) { c.trusted = append(c.trusted, proxies...) })
+}
+
+// WithToolSpanEnrichment is for clients whose agent framework makes the span of a
+// tool's execution itself. A tools/call that is made within such a span, which
+// has gen_ai.operation.name execute_tool and, if any, the same gen_ai.tool.name,
+// makes no span of its own: what is known of the call goes onto that span, and
+// that span's context to the server, as the conventions have it. Its name, its
+// status and its end stay with who made it. Durations, counts and events are made
+// as ever. A [github.com/mark3labs/mcp-go/server.MCPServer] has no use for it.
+func WithToolSpanEnrichment() Option {
+	return optionFunc(func(c *config) { c.enrich = true })
 }

@@ -14,11 +14,9 @@ import (
 	"context"
 	"errors"
 	"io"
-	"maps"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
-	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
@@ -211,7 +209,7 @@ func request[T any](ctx context.Context, i *Instrumentation, s server.ClientSess
 ) (T, error) {
 	o := i.startRequest(ctx, s, method)
 	if meta != nil {
-		*meta = i.inject(o, *meta)
+		*meta = withContext(*meta, i.inject(o))
 	}
 	returned := false
 	defer func() {
@@ -242,32 +240,9 @@ func (i *Instrumentation) startRequest(ctx context.Context, s server.ClientSessi
 	} else {
 		o.Transport = semconv.OTelMCPTransportOther
 	}
-	if i.cfg.filter != nil {
-		o.Silent = !i.keep(ctx, method)
-	}
+	o.Silent = i.silent(ctx, method)
 	o.Begin()
 	return o
-}
-
-// inject returns meta with the context of o's span added, or meta itself when
-// there is nothing to add.
-func (i *Instrumentation) inject(o *operation.Operation, meta *mcp.Meta) (out *mcp.Meta) {
-	out = meta
-	defer i.rec.Guard()
-	carrier := propagation.MapCarrier{}
-	i.cfg.propagators.Inject(o, carrier)
-	if len(carrier) == 0 {
-		return meta
-	}
-	out = &mcp.Meta{AdditionalFields: make(map[string]any, len(carrier))}
-	if meta != nil {
-		out.ProgressToken = meta.ProgressToken
-		maps.Copy(out.AdditionalFields, meta.AdditionalFields)
-	}
-	for k, v := range carrier {
-		out.AdditionalFields[k] = v
-	}
-	return out
 }
 
 func settleRequest(o *operation.Operation, err error) {

@@ -18,8 +18,6 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
@@ -81,12 +79,6 @@ func (i *Instrumentation) newSession(s server.ClientSession) *session.Session {
 		entry.SetPeer(i.peerOf(s))
 	}
 	return entry
-}
-
-// sessionID is a session's id as it may be recorded: over HTTP a client can
-// choose it.
-func (i *Instrumentation) sessionID(id string) string {
-	return i.rec.Clean(semconv.MCPSessionIDKey, scrub.Name(id, operation.MaxName))
 }
 
 func (i *Instrumentation) peerOf(s server.ClientSession) *session.Peer {

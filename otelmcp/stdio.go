@@ -294,7 +294,7 @@ func (l *lines) record(w *line, answer *jsonrpc.Envelope, size int, unsent bool)
 	m.Transport, m.Network = semconv.OTelMCPTransportStdio, semconv.NetworkTransportPipe
 	m.describe(&w.e, nil)
 	l.describeSession(m)
-	i.identify(m)
+	i.identify(&m.Operation)
 	m.RequestSize, m.ResponseSize = w.size, size
 	if w.unread > 0 {
 		m.Facts = append(m.Facts, semconv.OTelMCPRequestUnreadKey.Int(w.unread))

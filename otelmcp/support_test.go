@@ -743,25 +743,105 @@ func (p *peer) dialInProcess(srv *server.MCPServer) {
 	p.hangUp = func() { _ = conn.Close() }
 }
 
+// A link is a connection of mcp-go's client to its server.
+type link struct {
+	over string
+	era  era
+	// through is the server's instrumentation, whose edges it then goes through;
+	// nil for a bare one.
+	through *otelmcp.Instrumentation
+	// wrap is what the client's transport is wrapped in; nil for nothing.
+	wrap func(transport.Interface) transport.Interface
+	// Over HTTP: what is around the server's handler, and around the client's
+	// round trips.
+	handler func(http.Handler) http.Handler
+	trip    func(http.RoundTripper) http.RoundTripper
+	// listening is for the legacy era over streamable HTTP, where the client
+	// otherwise does not hear what the server sends on its own.
+	listening bool
+	// lines answers what comes on stdio in the place of the server.
+	lines func(line []byte, answer func(any))
+}
+
 // newClient connects a client of mcp-go, which answers what the server asks of
 // it, to srv over a transport. It speaks modern on stdio and in process unless
 // an option says otherwise, and legacy on the others, where it listens to what
 // the server asks.
 func newClient(t testing.TB, srv *server.MCPServer, over string, opts ...client.ClientOption) *client.Client {
 	t.Helper()
-	var c *client.Client
+	return connectClient(t, srv, link{over: over, era: modern, listening: true}, opts...)
+}
+
+// connectClient connects a client of mcp-go, and shakes hands.
+func connectClient(t testing.TB, srv *server.MCPServer, l link, opts ...client.ClientOption) *client.Client {
+	t.Helper()
+	c := newLink(t, srv, l, opts...)
+	if _, err := c.Initialize(t.Context(), greeting()); err != nil {
+		t.Fatalf("initialize: %v", err)
+	}
+	return c
+}
+
+func greeting() (r mcp.InitializeRequest) {
+	r.Params.ClientInfo = mcp.Implementation{Name: clientName, Version: clientVersion}
+	return r
+}
+
+// newLink starts a client that has not shaken hands.
+func newLink(t testing.TB, srv *server.MCPServer, l link, opts ...client.ClientOption) *client.Client {
+	t.Helper()
+	if l.era == legacy {
+		opts = append(opts, client.WithProtocolVersion(string(legacy)))
+	}
+	wrap := l.wrap
+	if wrap == nil {
+		wrap = func(t transport.Interface) transport.Interface { return t }
+	}
+	var conn transport.Interface
 	var stop func()
-	switch over {
+	serve := func(h http.Handler) (*httptest.Server, *http.Client) {
+		if l.through != nil {
+			h = l.through.Handler(h)
+		}
+		if l.handler != nil {
+			h = l.handler(h)
+		}
+		web := httptest.NewUnstartedServer(h)
+		web.Config.ErrorLog = log.New(io.Discard, "", 0)
+		web.Start()
+		base := &http.Transport{}
+		hc := &http.Client{Transport: base}
+		if l.trip != nil {
+			hc.Transport = l.trip(base)
+		}
+		stop = func() {
+			base.CloseIdleConnections()
+			web.Close()
+		}
+		return web, hc
+	}
+	switch l.over {
 	case stdio:
 		toServer, out, in, toClient := pipes(t)
 		listening := make(chan error, 1)
+		listen := listenBare(context.WithoutCancel(t.Context()), srv)
+		if l.through != nil {
+			listen = listenEdge(context.WithoutCancel(t.Context()), l.through)
+		}
+		if l.lines != nil {
+			listen = func(in io.Reader, out io.Writer) error {
+				sc := bufio.NewScanner(in)
+				for sc.Scan() {
+					l.lines(sc.Bytes(), func(answer any) { _, _ = out.Write(append(must(json.Marshal(answer)), '\n')) })
+				}
+				return sc.Err()
+			}
+		}
 		go func() {
-			s := server.NewStdioServer(srv)
-			s.SetErrorLogger(log.New(io.Discard, "", 0))
-			listening <- s.Listen(context.WithoutCancel(t.Context()), toServer, toClient)
+			listening <- listen(toServer, toClient)
 			_ = toClient.Close()
 		}()
-		c = client.NewClient(transport.NewIO(in, out, io.NopCloser(strings.NewReader(""))), opts...)
+		conn = transport.NewIO(in, out, io.NopCloser(strings.NewReader("")))
 		stop = func() {
 			if err := <-listening; err != nil {
 				t.Errorf("Listen: %v", err)
@@ -770,30 +850,37 @@ func newClient(t testing.TB, srv *server.MCPServer, over string, opts ...client.
 		}
 	case streamable:
 		h := server.NewStreamableHTTPServer(srv, server.WithStreamableHTTPLogger(slog.New(slog.DiscardHandler)))
-		web := httptest.NewServer(h)
-		hc := &http.Client{Transport: &http.Transport{}}
-		conn := must(transport.NewStreamableHTTP(web.URL, transport.WithContinuousListening(), //nolint:staticcheck // The legacy era needs it.
-			transport.WithHTTPBasicClient(hc), transport.WithHTTPLogger(slog.New(slog.DiscardHandler))))
-		c = client.NewClient(conn, opts...)
+		web, hc := serve(h)
+		more := []transport.StreamableHTTPCOption{
+			transport.WithHTTPBasicClient(hc), transport.WithHTTPLogger(slog.New(slog.DiscardHandler)),
+		}
+		if l.listening {
+			more = append(more, transport.WithContinuousListening()) //nolint:staticcheck // The legacy era needs it.
+		}
+		conn = must(transport.NewStreamableHTTP(web.URL, more...))
+		closeWeb := stop
 		stop = func() {
 			h.CloseSessions(context.WithoutCancel(t.Context()))
-			hc.CloseIdleConnections()
-			web.Close()
+			closeWeb()
 		}
 	case sse:
-		web := httptest.NewServer(server.NewSSEServer(srv))
-		hc := &http.Client{Transport: &http.Transport{}}
-		c = client.NewClient(must(transport.NewSSE(web.URL+"/sse", transport.WithHTTPClient(hc))), opts...)
-		stop = func() {
-			hc.CloseIdleConnections()
-			web.Close()
-		}
+		web, hc := serve(server.NewSSEServer(srv))
+		conn = must(transport.NewSSE(web.URL+"/sse", transport.WithHTTPClient(hc), transport.WithSSELogger(slog.New(slog.DiscardHandler))))
 	case inProcess:
-		c = must(client.NewInProcessClientWithOptions(srv, opts...))
+		if l.wrap == nil {
+			c := must(client.NewInProcessClientWithOptions(srv, opts...))
+			return startLink(t, c, func() {})
+		}
+		conn = transport.NewInProcessTransport(srv)
 		stop = func() {}
 	default:
-		t.Fatalf("no transport %q", over)
+		t.Fatalf("no transport %q", l.over)
 	}
+	return startLink(t, client.NewClient(wrap(conn), opts...), stop)
+}
+
+func startLink(t testing.TB, c *client.Client, stop func()) *client.Client {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // for what Close sends
 	if err := c.Start(ctx); err != nil {
 		t.Fatal(err)
@@ -803,11 +890,6 @@ func newClient(t testing.TB, srv *server.MCPServer, over string, opts ...client.
 		cancel()
 		stop()
 	})
-	var hello mcp.InitializeRequest
-	hello.Params.ClientInfo = mcp.Implementation{Name: clientName, Version: clientVersion}
-	if _, err := c.Initialize(t.Context(), hello); err != nil {
-		t.Fatalf("initialize: %v", err)
-	}
 	return c
 }
 

@@ -138,6 +138,9 @@ const (
 	OTelMCPTransportKey = attribute.Key("otelmcp.transport")
 
 	// OTelMCPStageKey (closed enum): How far the message came.
+	// As far as a client can tell of what it sends: `transport` without an answer,
+	// `dispatch` with an error for one or of a notification, which has none,
+	// `handler` with a result.
 	OTelMCPStageKey = attribute.Key("otelmcp.stage")
 
 	// OTelMCPOutcomeKey (closed enum): What became of the message.

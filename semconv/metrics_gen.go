@@ -18,6 +18,7 @@ const (
 	OTelMCPServerRequestSizeName      = "otelmcp.server.request.size"
 	OTelMCPServerResponseSizeName     = "otelmcp.server.response.size"
 	OTelMCPServerMessagesName         = "otelmcp.server.messages"
+	OTelMCPClientMessagesName         = "otelmcp.client.messages"
 	OTelMCPAuthDecisionsName          = "otelmcp.auth.decisions"
 	OTelMCPAuthDurationName           = "otelmcp.auth.duration"
 	OTelMCPTelemetryRefusedName       = "otelmcp.telemetry.refused"
@@ -119,6 +120,16 @@ func NewOTelMCPServerMessages(m metric.Meter) (metric.Int64Counter, error) {
 	return m.Int64Counter(
 		OTelMCPServerMessagesName,
 		metric.WithDescription("The number of operations that ended, however they ended."),
+		metric.WithUnit("{message}"),
+	)
+}
+
+// NewOTelMCPClientMessages makes the instrument otelmcp.client.messages: The
+// number of operations of an instrumented client that ended, however they ended.
+func NewOTelMCPClientMessages(m metric.Meter) (metric.Int64Counter, error) {
+	return m.Int64Counter(
+		OTelMCPClientMessagesName,
+		metric.WithDescription("The number of operations of an instrumented client that ended, however they ended."),
 		metric.WithUnit("{message}"),
 	)
 }

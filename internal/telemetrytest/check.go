@@ -387,10 +387,18 @@ func (s mcpSpan) series(def *registry.Metric) attribute.Set {
 }
 
 // messages checks that every operation event is counted, and every count has
-// its event.
+// its event. Servers and clients count apart, and may share a capture.
 func (k *checker) messages(events []sdklog.Record, rm metricdata.ResourceMetrics) {
-	name := semconv.OTelMCPServerMessagesName
-	total, exists := k.c.counter(rm, name, nil)
+	counters := []string{semconv.OTelMCPServerMessagesName, semconv.OTelMCPClientMessagesName}
+	count := func(attrs []attribute.KeyValue) (n int64, exists bool) {
+		for _, name := range counters {
+			of, ok := k.c.counter(rm, name, attrs)
+			n, exists = n+of, exists || ok
+		}
+		return n, exists
+	}
+	where := "metrics " + strings.Join(counters, " and ")
+	total, exists := count(nil)
 	if !exists {
 		return
 	}
@@ -412,12 +420,12 @@ func (k *checker) messages(events []sdklog.Record, rm metricdata.ResourceMetrics
 		return cmp.Compare(describe(sets[a]), describe(sets[b]))
 	}) {
 		set := sets[d]
-		if n, _ := k.c.counter(rm, name, set.ToSlice()); n != counted[d] {
-			k.errorf("metric %s: %d for %s, and there are %d events", name, n, describe(set), counted[d])
+		if n, _ := count(set.ToSlice()); n != counted[d] {
+			k.errorf("%s: %d for %s, and there are %d events", where, n, describe(set), counted[d])
 		}
 	}
 	if total > 0 {
-		k.errorf("metric %s: counts %d operations more than there are events", name, total)
+		k.errorf("%s: count %d operations more than there are events", where, total)
 	}
 }
 

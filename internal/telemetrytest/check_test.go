@@ -472,7 +472,7 @@ func TestCheckFails(t *testing.T) {
 		{
 			name:  "event that is not counted",
 			emit:  func(t *testing.T, c *Capture) { op := toolCall(); op.noMessage = true; op.emit(t, c) },
-			want:  "metric otelmcp.server.messages: 1 for {otelmcp.outcome=ok otelmcp.role=server otelmcp.stage=handler otelmcp.transport=stdio}, and there are 2 events",
+			want:  "metrics otelmcp.server.messages and otelmcp.client.messages: 1 for {otelmcp.outcome=ok otelmcp.role=server otelmcp.stage=handler otelmcp.transport=stdio}, and there are 2 events",
 			spoil: func(*operation) {},
 		},
 		{
@@ -483,7 +483,7 @@ func TestCheckFails(t *testing.T) {
 				op.noEvent = true
 				op.emit(t, c)
 			},
-			want: "metric otelmcp.server.messages: counts 1 operations more than there are events",
+			want: "metrics otelmcp.server.messages and otelmcp.client.messages: count 1 operations more than there are events",
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

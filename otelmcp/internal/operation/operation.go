@@ -83,6 +83,10 @@ type Operation struct {
 	Network         string // a network.transport value
 	ClientName      string
 	ClientVersion   string
+	ServerName      string
+	ServerVersion   string
+	ServerAddress   string // of a client's remote, as the program configured it
+	ServerPort      int
 	UserID          string
 	UserRoles       []string
 	JSONRPCVersion  string // when it is not 2.0; one of a few
@@ -108,6 +112,12 @@ type Operation struct {
 	Outcome string
 	Code    int // the JSON-RPC error code of the answer
 	Message string
+	// ErrorType names, in one of a few words, a failure that no code or status
+	// names.
+	ErrorType string
+	// Expected failures are answers, and no error of anybody's: the probe of a
+	// server that turns out to be older.
+	Expected bool
 
 	// NewRoot operations start a trace of their own.
 	NewRoot bool
@@ -117,6 +127,9 @@ type Operation struct {
 	// Instant operations are made when all is known of them. They are never
 	// counted as active.
 	Instant bool
+	// Enrich puts what is known on the span around the operation, which belongs
+	// to other instrumentation, in the place of a span of the operation's own.
+	Enrich bool
 
 	rec       *Recorder
 	method    *method
@@ -173,8 +186,12 @@ func (o *Operation) Begin(links ...trace.SpanContext) {
 			opts = append(opts, trace.WithLinks(l...))
 		}
 	}
-	o.startSpan(opts)
-	if o.Role == RoleServer && !o.Instant {
+	if o.Enrich {
+		o.enrichSpan()
+	} else {
+		o.startSpan(opts)
+	}
+	if o.Role == RoleServer && !o.Instant && !o.rec.client {
 		o.countActive()
 	}
 }
@@ -192,6 +209,12 @@ func (o *Operation) startSpan(opts []trace.SpanStartOption) {
 		o.span = span
 		o.recording = span.IsRecording()
 	}
+}
+
+func (o *Operation) enrichSpan() {
+	defer o.rec.Guard()
+	o.span = trace.SpanFromContext(o.Context)
+	o.recording = o.span.IsRecording()
 }
 
 func (o *Operation) countActive() {
@@ -249,6 +272,8 @@ func (o *Operation) Finish() (recorded bool) {
 		network:         o.Network,
 		httpVersion:     o.HTTPVersion,
 		jsonrpcVersion:  o.JSONRPCVersion,
+		serverAddress:   o.ServerAddress,
+		serverPort:      o.ServerPort,
 		role:            o.Role,
 		transport:       o.Transport,
 		stage:           o.Stage,
@@ -257,6 +282,9 @@ func (o *Operation) Finish() (recorded bool) {
 	s := o.rec.series.get(&key, o.rec.extra)
 
 	sev, sevText := severity(res.outcome)
+	if o.Expected {
+		sev, sevText = severity(semconv.OTelMCPOutcomeOK)
+	}
 	logging, recorded := o.rec.enabled(ctx, sev)
 	if logging || o.recording {
 		buf := attrPool.Get().(*[]attribute.KeyValue)
@@ -320,6 +348,12 @@ func (o *Operation) attributes(attrs []attribute.KeyValue, s *series, res *resul
 	}
 	if o.ClientVersion != "" {
 		attrs = append(attrs, semconv.OTelMCPClientVersionKey.String(o.ClientVersion))
+	}
+	if o.ServerName != "" {
+		attrs = append(attrs, semconv.OTelMCPServerNameKey.String(o.ServerName))
+	}
+	if o.ServerVersion != "" {
+		attrs = append(attrs, semconv.OTelMCPServerVersionKey.String(o.ServerVersion))
 	}
 	if o.UserID != "" {
 		attrs = append(attrs, semconv.UserIDKey.String(o.UserID))
@@ -407,7 +441,7 @@ func (o *Operation) emitEvent(ctx context.Context, s *series, attrs []attribute.
 
 func (o *Operation) emitSpan(s *series, attrs []attribute.KeyValue, errorType, message string) {
 	defer o.rec.Guard()
-	if s.spanName != o.method.name {
+	if s.spanName != o.method.name && !o.Enrich {
 		o.span.SetName(s.spanName)
 	}
 	if len(o.Content) > 0 {
@@ -417,7 +451,7 @@ func (o *Operation) emitSpan(s *series, attrs []attribute.KeyValue, errorType, m
 		attrs = append(attrs, semconv.OTelMCPContentTruncatedKey.Int(o.ContentTrimmed))
 	}
 	o.span.SetAttributes(attrs...)
-	if errorType != "" {
+	if errorType != "" && !o.Enrich {
 		if message == "" {
 			message = errorType
 		}
@@ -433,7 +467,7 @@ func (o *Operation) emitMetrics(ctx context.Context, s *series, elapsed float64)
 	if !o.Silent && o.Method.Text != "" {
 		o.recordDuration(ctx, s, elapsed)
 	}
-	if o.Role == RoleServer && (o.RequestSize > 0 || o.ResponseSize > 0) {
+	if o.Role == RoleServer && !o.rec.client && (o.RequestSize > 0 || o.ResponseSize > 0) {
 		o.recordSizes(ctx, s)
 	}
 	return counted
@@ -470,6 +504,9 @@ func (o *Operation) recordDuration(ctx context.Context, s *series, elapsed float
 }
 
 func (o *Operation) endSpan() {
+	if o.Enrich {
+		return
+	}
 	defer o.rec.Guard()
 	o.span.End()
 }

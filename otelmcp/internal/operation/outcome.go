@@ -49,7 +49,7 @@ type result struct {
 // A JSON-RPC code is always recorded. For a client every code is an error; for
 // a server a code that names the caller's fault is none. What is known more
 // precisely than by its code (a panic, a timeout) names error.type instead of
-// the code.
+// the code. An expected failure is no error to either side.
 func (o *Operation) resolve() result {
 	r := result{outcome: o.Outcome}
 	if o.Code != 0 {
@@ -61,13 +61,14 @@ func (o *Operation) resolve() result {
 			r.outcome = outcomeOfStatus(o.HTTPStatus)
 		case o.Code == 0:
 			r.outcome = semconv.OTelMCPOutcomeOK
-		case o.Role == RoleServer && CallersFault(o.Code):
+		case (o.Role == RoleServer || o.Expected) && CallersFault(o.Code):
 			r.outcome = semconv.OTelMCPOutcomeRejected
 		default:
 			r.outcome = semconv.OTelMCPOutcomeError
 		}
 	}
 	switch {
+	case o.Expected:
 	case r.outcome == semconv.OTelMCPOutcomeToolError:
 		r.errorType = semconv.ErrorTypeToolError
 	case r.outcome == semconv.OTelMCPOutcomePanic:
@@ -76,9 +77,11 @@ func (o *Operation) resolve() result {
 		r.errorType = semconv.ErrorTypeTimeout
 	case o.Code != 0 && (o.Role == RoleClient || !CallersFault(o.Code)):
 		r.errorType = r.code
-	case o.Code == 0 && o.HTTPStatus >= http.StatusBadRequest && r.outcome != semconv.OTelMCPOutcomeDenied &&
-		r.outcome != semconv.OTelMCPOutcomeCancelled:
-		r.errorType = strconv.Itoa(o.HTTPStatus) // a refusal by authentication or authorization is no failure
+	case o.Code == 0 && o.HTTPStatus >= http.StatusBadRequest && r.outcome != semconv.OTelMCPOutcomeCancelled &&
+		(r.outcome != semconv.OTelMCPOutcomeDenied || o.Role == RoleClient):
+		r.errorType = strconv.Itoa(o.HTTPStatus) // who refuses by authentication or authorization does not fail
+	case o.ErrorType != "":
+		r.errorType = o.ErrorType
 	case r.outcome == semconv.OTelMCPOutcomeCancelled:
 		r.errorType = semconv.ErrorTypeCancelled
 	case r.outcome == semconv.OTelMCPOutcomeError:

@@ -33,6 +33,9 @@ type Config struct {
 	MeterProvider  metric.MeterProvider
 	LoggerProvider log.LoggerProvider
 
+	// Client says that it is a client that is instrumented, and not a server:
+	// messages of both directions are then the client's.
+	Client bool
 	// Attributes stand on everything that is emitted.
 	Attributes []attribute.KeyValue
 	// Scrub is the operator's own scrubber. It sees, after ours, every text
@@ -48,19 +51,20 @@ type Recorder struct {
 	extra  []attribute.KeyValue
 	scrub  func(key, value string) string
 
-	serverDuration        metric.Float64Histogram
-	clientDuration        metric.Float64Histogram
-	serverSessionDuration metric.Float64Histogram
-	messages              metric.Int64Counter
-	operationsActive      metric.Int64UpDownCounter
-	sessionsActive        metric.Int64UpDownCounter
-	refused               metric.Int64Counter
-	requestSize           metric.Int64Histogram
-	responseSize          metric.Int64Histogram
-	decisions             metric.Int64Counter
+	serverDuration   metric.Float64Histogram
+	clientDuration   metric.Float64Histogram
+	sessionDuration  metric.Float64Histogram
+	messages         metric.Int64Counter
+	operationsActive metric.Int64UpDownCounter
+	sessionsActive   metric.Int64UpDownCounter
+	refused          metric.Int64Counter
+	requestSize      metric.Int64Histogram
+	responseSize     metric.Int64Histogram
+	decisions        metric.Int64Counter
 
 	methods  map[string]*method
 	series   seriesCache
+	client   bool
 	observed bool // false when all three providers are no-ops
 }
 
@@ -81,14 +85,19 @@ func New(c Config) *Recorder {
 			return c.LoggerProvider.Logger(c.ScopeName,
 				log.WithInstrumentationVersion(c.ScopeVersion), log.WithSchemaURL(semconv.SchemaURL))
 		}, lognoop.Logger{}),
-		extra: c.Attributes,
-		scrub: c.Scrub,
+		extra:  c.Attributes,
+		scrub:  c.Scrub,
+		client: c.Client,
+	}
+	newSessionDuration, newMessages := semconv.NewMCPServerSessionDuration, semconv.NewOTelMCPServerMessages
+	if c.Client {
+		newSessionDuration, newMessages = semconv.NewMCPClientSessionDuration, semconv.NewOTelMCPClientMessages
 	}
 	var errs []error
 	r.serverDuration = create(meter, semconv.NewMCPServerOperationDuration, metric.Float64Histogram(metricnoop.Float64Histogram{}), &errs)
 	r.clientDuration = create(meter, semconv.NewMCPClientOperationDuration, metric.Float64Histogram(metricnoop.Float64Histogram{}), &errs)
-	r.serverSessionDuration = create(meter, semconv.NewMCPServerSessionDuration, metric.Float64Histogram(metricnoop.Float64Histogram{}), &errs)
-	r.messages = create(meter, semconv.NewOTelMCPServerMessages, metric.Int64Counter(metricnoop.Int64Counter{}), &errs)
+	r.sessionDuration = create(meter, newSessionDuration, metric.Float64Histogram(metricnoop.Float64Histogram{}), &errs)
+	r.messages = create(meter, newMessages, metric.Int64Counter(metricnoop.Int64Counter{}), &errs)
 	r.operationsActive = create(meter, semconv.NewOTelMCPServerOperationsActive, metric.Int64UpDownCounter(metricnoop.Int64UpDownCounter{}), &errs)
 	r.sessionsActive = create(meter, semconv.NewOTelMCPServerSessionsActive, metric.Int64UpDownCounter(metricnoop.Int64UpDownCounter{}), &errs)
 	r.refused = create(meter, semconv.NewOTelMCPTelemetryRefused, metric.Int64Counter(metricnoop.Int64Counter{}), &errs)
@@ -180,7 +189,8 @@ func (r *Recorder) Emit(ctx context.Context, e Event) {
 	r.logger.Emit(ctx, rec)
 }
 
-// SessionStarted moves the gauge of open sessions up.
+// SessionStarted moves the gauge of open sessions up. A client has none: it is
+// how many sessions a server holds.
 func (r *Recorder) SessionStarted(ctx context.Context, transport string) {
 	r.addSession(ctx, transport, 1)
 }
@@ -189,10 +199,13 @@ func (r *Recorder) SessionStarted(ctx context.Context, transport string) {
 func (r *Recorder) SessionEnded(ctx context.Context, transport string, d time.Duration, attrs []attribute.KeyValue) {
 	r.addSession(ctx, transport, -1)
 	defer r.Guard()
-	r.serverSessionDuration.Record(detach(ctx), d.Seconds(), metric.WithAttributes(append(attrs, r.extra...)...))
+	r.sessionDuration.Record(detach(ctx), d.Seconds(), metric.WithAttributes(append(attrs, r.extra...)...))
 }
 
 func (r *Recorder) addSession(ctx context.Context, transport string, n int64) {
+	if r.client {
+		return
+	}
 	defer r.Guard()
 	r.sessionsActive.Add(detach(ctx), n, metric.WithAttributes(
 		append([]attribute.KeyValue{semconv.OTelMCPTransportKey.String(transport)}, r.extra...)...))

@@ -31,6 +31,8 @@ type seriesKey struct {
 	protocolVersion, network  string
 	httpVersion               string
 	jsonrpcVersion            string
+	serverAddress             string
+	serverPort                int
 	role                      Role
 	transport, stage, outcome string
 }
@@ -94,6 +96,12 @@ func newSeries(k *seriesKey, extra []attribute.KeyValue) *series {
 	if k.httpVersion != "" {
 		add(semconv.NetworkProtocolNameKey, "http")
 		add(semconv.NetworkProtocolVersionKey, k.httpVersion)
+	}
+	if k.serverAddress != "" && k.role == RoleClient {
+		add(semconv.ServerAddressKey, k.serverAddress)
+		if k.serverPort != 0 {
+			s.attrs = append(s.attrs, semconv.ServerPortKey.Int(k.serverPort))
+		}
 	}
 
 	durationSet := attribute.NewSet(append(slices.Clip(s.attrs), extra...)...)

@@ -1,9 +1,9 @@
 // Copyright The otelmcp Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package session keeps the sessions that an instrumented server holds: a
-// bounded table from session id to what is known of the peer, and the events
-// and metrics of a session's start and end.
+// Package session tells of sessions: the events and metrics of a session's
+// start and end, and a bounded table of those that an instrumented server
+// holds, from session id to what is known of the peer.
 package session
 
 import (
@@ -38,13 +38,30 @@ type Peer struct {
 	ProtocolVersion string
 }
 
-// NewPeer scrubs what a peer said of itself.
+// NewPeer scrubs what a client said of itself.
 func NewPeer(rec *operation.Recorder, name, version, protocolVersion string) *Peer {
+	return newPeer(rec, peerKeys(operation.RoleServer), name, version, protocolVersion)
+}
+
+// NewRemote is NewPeer of a server, as its client sees it.
+func NewRemote(rec *operation.Recorder, name, version, protocolVersion string) *Peer {
+	return newPeer(rec, peerKeys(operation.RoleClient), name, version, protocolVersion)
+}
+
+func newPeer(rec *operation.Recorder, keys [2]attribute.Key, name, version, protocolVersion string) *Peer {
 	return &Peer{
-		Name:            rec.Clean(semconv.OTelMCPClientNameKey, scrub.Name(name, operation.MaxName)),
-		Version:         rec.Clean(semconv.OTelMCPClientVersionKey, scrub.Name(version, operation.MaxName)),
+		Name:            rec.Clean(keys[0], scrub.Name(name, operation.MaxName)),
+		Version:         rec.Clean(keys[1], scrub.Name(version, operation.MaxName)),
 		ProtocolVersion: protocolVersion,
 	}
+}
+
+// peerKeys are where the name and the version of the other side stand.
+func peerKeys(role operation.Role) [2]attribute.Key {
+	if role == operation.RoleClient {
+		return [2]attribute.Key{semconv.OTelMCPServerNameKey, semconv.OTelMCPServerVersionKey}
+	}
+	return [2]attribute.Key{semconv.OTelMCPClientNameKey, semconv.OTelMCPClientVersionKey}
 }
 
 // Session is one open session. Its exported fields do not change.
@@ -56,6 +73,11 @@ type Session struct {
 	// address of the peer.
 	UserID  string
 	Address netip.Addr
+	// Role is the side of the session that is instrumented. ServerAddress and
+	// ServerPort are a client's remote.
+	Role          operation.Role
+	ServerAddress string
+	ServerPort    int
 
 	start   time.Time
 	peer    atomic.Pointer[Peer]
@@ -190,9 +212,56 @@ func (sh *shard) remember(hash uint64) {
 	sh.ended[hash] = struct{}{}
 }
 
+// Begin records that a session began.
+func (s *Session) Begin(ctx context.Context, rec *operation.Recorder) {
+	if s.start.IsZero() {
+		s.start = time.Now()
+	}
+	rec.SessionStarted(ctx, s.Transport)
+	rec.Emit(ctx, operation.Event{
+		Name:       semconv.OTelMCPSessionStartEventName,
+		Severity:   log.SeverityInfo,
+		Body:       "session started on " + s.Transport,
+		Attributes: s.attributes(),
+	})
+}
+
+// End records that the session ended, for a reason that is one of semconv's
+// otelmcp.session.end_reason values or empty when it is not known, and with
+// errorType if an error ended it. A session that did not begin has no duration.
+func (s *Session) End(ctx context.Context, rec *operation.Recorder, reason, errorType string) {
+	attrs := s.attributes()
+	body := "session ended on " + s.Transport
+	severity := log.SeverityInfo
+	if reason != "" {
+		attrs = append(attrs, semconv.OTelMCPSessionEndReasonKey.String(reason))
+		body += ": " + reason
+	}
+	metrics := s.metricAttributes()
+	if errorType != "" {
+		failed := semconv.ErrorTypeKey.String(errorType)
+		attrs, metrics = append(attrs, failed), append(metrics, failed)
+		body += " (" + errorType + ")"
+		severity = log.SeverityWarn
+	}
+	if s.start.IsZero() {
+		rec.SessionLost(ctx, s.Transport)
+	} else {
+		d := time.Since(s.start)
+		attrs = append(attrs, semconv.OTelMCPSessionDurationKey.Float64(d.Seconds()))
+		rec.SessionEnded(ctx, s.Transport, d, metrics)
+	}
+	rec.Emit(ctx, operation.Event{
+		Name:       semconv.OTelMCPSessionEndEventName,
+		Severity:   severity,
+		Body:       body,
+		Attributes: attrs,
+	})
+}
+
 // Start records that a session began and keeps it under the SDK's key.
 func (t *Table) Start(ctx context.Context, key string, s *Session) {
-	s.start = time.Now()
+	s.start = time.Now() // before others can see it
 	if t.size.Add(1) <= Max {
 		sh, _ := t.shard(key)
 		sh.mu.Lock()
@@ -210,18 +279,11 @@ func (t *Table) Start(ctx context.Context, key string, s *Session) {
 		t.full.Store(true)
 		t.rec.Refuse(semconv.OTelMCPRefusedReasonSessionTable)
 	}
-	t.rec.SessionStarted(ctx, s.Transport)
-	t.rec.Emit(ctx, operation.Event{
-		Name:       semconv.OTelMCPSessionStartEventName,
-		Severity:   log.SeverityInfo,
-		Body:       "session started on " + s.Transport,
-		Attributes: s.attributes(),
-	})
+	s.Begin(ctx, t.rec)
 }
 
-// End records that a session ended, for a reason that is one of semconv's
-// otelmcp.session.end_reason values or empty when it is not known. fallback
-// stands in for a session that the table refused.
+// End records that the session that the SDK knows by key ended. fallback stands
+// in for a session that the table refused.
 func (t *Table) End(ctx context.Context, key, reason string, fallback *Session) {
 	sh, hash := t.shard(key)
 	sh.mu.Lock()
@@ -235,32 +297,13 @@ func (t *Table) End(ctx context.Context, key, reason string, fallback *Session) 
 	if !known {
 		s = fallback
 	}
-
-	attrs := s.attributes()
-	body := "session ended on " + s.Transport
-	if reason != "" {
-		attrs = append(attrs, semconv.OTelMCPSessionEndReasonKey.String(reason))
-		body += ": " + reason
-	}
-	if known {
-		d := time.Since(s.start)
-		attrs = append(attrs, semconv.OTelMCPSessionDurationKey.Float64(d.Seconds()))
-		t.rec.SessionEnded(ctx, s.Transport, d, s.metricAttributes())
-	} else {
-		t.rec.SessionLost(ctx, s.Transport)
-	}
-	t.rec.Emit(ctx, operation.Event{
-		Name:       semconv.OTelMCPSessionEndEventName,
-		Severity:   log.SeverityInfo,
-		Body:       body,
-		Attributes: attrs,
-	})
+	s.End(ctx, t.rec, reason, "")
 }
 
 func (s *Session) attributes() []attribute.KeyValue {
 	attrs := make([]attribute.KeyValue, 0, 12)
 	attrs = append(attrs,
-		semconv.OTelMCPRoleKey.String(semconv.OTelMCPRoleServer),
+		semconv.OTelMCPRoleKey.String(s.Role.String()),
 		semconv.OTelMCPTransportKey.String(s.Transport))
 	if s.ID != "" {
 		attrs = append(attrs, semconv.MCPSessionIDKey.String(s.ID))
@@ -272,11 +315,12 @@ func (s *Session) attributes() []attribute.KeyValue {
 		attrs = append(attrs, semconv.ClientAddressKey.String(s.Address.String()))
 	}
 	if p := s.Peer(); p != nil {
+		keys := peerKeys(s.Role)
 		if p.Name != "" {
-			attrs = append(attrs, semconv.OTelMCPClientNameKey.String(p.Name))
+			attrs = append(attrs, keys[0].String(p.Name))
 		}
 		if p.Version != "" {
-			attrs = append(attrs, semconv.OTelMCPClientVersionKey.String(p.Version))
+			attrs = append(attrs, keys[1].String(p.Version))
 		}
 	}
 	return append(attrs, s.metricAttributes()...)
@@ -289,6 +333,12 @@ func (s *Session) metricAttributes() []attribute.KeyValue {
 	}
 	if s.Network != "" {
 		attrs = append(attrs, semconv.NetworkTransportKey.String(s.Network))
+	}
+	if s.ServerAddress != "" {
+		attrs = append(attrs, semconv.ServerAddressKey.String(s.ServerAddress))
+		if s.ServerPort != 0 {
+			attrs = append(attrs, semconv.ServerPortKey.Int(s.ServerPort))
+		}
 	}
 	return attrs
 }

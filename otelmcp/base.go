@@ -1,0 +1,167 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package otelmcp
+
+// What the instrumentation of a server and that of a client share: where they
+// emit, and the calls of code that a program plugs in. Each of those comes back
+// with something usable, whatever that code does.
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/mark3labs/mcp-go/mcp"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/content"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
+	"github.com/otelmcp/otelmcp-go/semconv"
+)
+
+type base struct {
+	cfg *config
+	rec *operation.Recorder
+}
+
+// newBase makes that of a client, or of a server.
+func newBase(cfg *config, client bool) base {
+	return base{cfg, operation.New(operation.Config{
+		ScopeName:      ScopeName,
+		ScopeVersion:   Version(),
+		TracerProvider: cfg.tracerProvider,
+		MeterProvider:  cfg.meterProvider,
+		LoggerProvider: cfg.loggerProvider,
+		Client:         client,
+		Attributes:     cfg.attributes,
+		Scrub:          cfg.scrub,
+	})}
+}
+
+func (b base) spanContext(ctx context.Context) (sc trace.SpanContext) {
+	defer b.rec.Guard()
+	return trace.SpanContextFromContext(ctx)
+}
+
+// extract returns ctx with the remote span context that c carries, if any.
+func (b base) extract(ctx context.Context, c propagation.TextMapCarrier) context.Context {
+	if extracted := b.tryExtract(ctx, c); extracted != nil {
+		return extracted
+	}
+	return ctx
+}
+
+func (b base) tryExtract(ctx context.Context, c propagation.TextMapCarrier) (out context.Context) {
+	defer b.rec.Guard()
+	return b.cfg.propagators.Extract(ctx, c)
+}
+
+// inject returns what the propagators tell of ctx; it is empty when that is
+// nothing.
+func (b base) inject(ctx context.Context) (carrier propagation.MapCarrier) {
+	carrier = propagation.MapCarrier{}
+	defer b.rec.Guard()
+	b.cfg.propagators.Inject(ctx, carrier)
+	return carrier
+}
+
+// propagated are the names that the propagators may use.
+func (b base) propagated() (names []string) {
+	defer b.rec.Guard()
+	return b.cfg.propagators.Fields()
+}
+
+// withContext returns meta with what carrier has, or meta itself when there is
+// nothing to add. The caller's value is not touched.
+func withContext(meta *mcp.Meta, carrier propagation.MapCarrier) *mcp.Meta {
+	if len(carrier) == 0 {
+		return meta
+	}
+	out := &mcp.Meta{AdditionalFields: make(map[string]any, len(carrier))}
+	if meta != nil {
+		out.ProgressToken = meta.ProgressToken
+		maps.Copy(out.AdditionalFields, meta.AdditionalFields)
+	}
+	for k, v := range carrier {
+		out.AdditionalFields[k] = v
+	}
+	return out
+}
+
+// metaCarrier lets propagators read _meta. Only strings are trace context.
+type metaCarrier map[string]any
+
+func (c metaCarrier) Get(key string) string {
+	s, _ := c[key].(string)
+	return s
+}
+
+func (c metaCarrier) Set(key, value string) { c[key] = value }
+
+func (c metaCarrier) Keys() []string {
+	keys := make([]string, 0, len(c))
+	for k := range c {
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+// maxRoles caps how many roles of a principal are recorded.
+const maxRoles = 64
+
+// identify asks on whose behalf o is handled.
+func (b base) identify(o *operation.Operation) {
+	if b.cfg.identity == nil {
+		return
+	}
+	defer b.rec.Guard()
+	id := b.cfg.identity(o.Context)
+	o.UserID = scrub.Name(id.UserID, operation.MaxName)
+	if len(id.Roles) > 0 {
+		o.UserRoles = make([]string, min(len(id.Roles), maxRoles))
+		for k := range o.UserRoles {
+			o.UserRoles[k] = scrub.Name(id.Roles[k], operation.MaxName)
+		}
+	}
+}
+
+// silent asks the operator's filter; one that panics silences nothing.
+func (b base) silent(ctx context.Context, method string) (silent bool) {
+	if b.cfg.filter == nil {
+		return false
+	}
+	defer b.rec.Guard()
+	return !b.cfg.filter(ctx, method)
+}
+
+// contentLimits cap captured content, in bytes.
+var contentLimits = content.Limits{PerValue: 4 << 10, Total: 16 << 10}
+
+// capturePromptVariables puts the variables of a prompt on o.
+func (b base) capturePromptVariables(o *operation.Operation, args map[string]any) {
+	names := slices.Sorted(maps.Keys(args))
+	all := make(map[string]any, len(args))
+	for _, name := range names[:min(len(names), maxArgumentNames)] {
+		all[name] = args[name]
+	}
+	v, cut := b.capture(all)
+	o.ContentTrimmed += cut
+	for _, kv := range v.AsMap() {
+		o.Content = append(o.Content, attribute.String(string(semconv.GenAIPromptVariableKey)+string(kv.Key), kv.Value.AsString()))
+	}
+}
+
+// capture returns v as captured content, and how many bytes were cut from it.
+func (b base) capture(v any) (attribute.Value, int) {
+	return content.Value(v, contentLimits, b.cfg.scrub)
+}
+
+// sessionID is a session's id as it may be recorded: over HTTP a client can
+// choose it.
+func (b base) sessionID(id string) string {
+	return b.rec.Clean(semconv.MCPSessionIDKey, scrub.Name(id, operation.MaxName))
+}

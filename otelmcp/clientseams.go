@@ -1,0 +1,213 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package otelmcp
+
+// InstrumentClient: what can be seen of a client that exists already, through
+// the seams that mcp-go has for tracers.
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/mark3labs/mcp-go/client"
+	"github.com/mark3labs/mcp-go/client/transport"
+	"github.com/mark3labs/mcp-go/mcp"
+	"github.com/mark3labs/mcp-go/tracing"
+
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
+	"github.com/otelmcp/otelmcp-go/semconv"
+)
+
+var clientsInstrumented onceEach[client.Client, clientSeams]
+
+// InstrumentClient installs instrumentation on a client that exists already, as
+// mcp-go's convenience constructors make it. Call it before the client is used:
+// mcp-go reads what it installs without a lock. It returns c.
+//
+// It records requests, each with its method, duration, error and session id, and
+// the notifications that the client receives after its start. It does not see
+// the names and sizes in requests, notifications that the client sends, requests
+// that the server sends, sessions, or codes that mcp-go has no error for.
+//
+// Over HTTP a request carries the context of its span in its headers, so that the
+// server's span is its child. On other transports mcp-go lets it carry the
+// context of the caller's span only, in the _meta of tools/call, prompts/get and
+// resources/read: the server's span is then the sibling of the client's, and that
+// of another method is in a trace of its own.
+//
+// Where the program can choose the transport, [WrapTransport] sees everything. A
+// client on a transport that is wrapped already is returned as it is, and so is
+// one that is instrumented already: nothing is recorded twice.
+//
+// It takes the client's tracer and propagators, of which mcp-go has one each.
+func InstrumentClient(c *client.Client, opts ...Option) *client.Client {
+	if c == nil || remoteOf(c.GetTransport()) != nil {
+		return c
+	}
+	s, fresh := clientsInstrumented.get(c, func() *clientSeams {
+		r := newRemote(c.GetTransport(), newConfig(opts))
+		s := &clientSeams{r, c}
+		client.WithTracer(s)(c)
+		client.WithPropagator(s)(c)
+		client.WithMetaPropagator(s)(c)
+		if r.rec.Observed() {
+			c.OnNotification(func(n mcp.JSONRPCNotification) { r.notified(n, func(mcp.JSONRPCNotification) {}) })
+		}
+		return s
+	})
+	if fresh {
+		s.reportCoverage()
+	}
+	return c
+}
+
+// gapClient is what the seams of a client do not see.
+const gapClient = ": the names and sizes in requests, notifications that the client sends, requests that the server sends, " +
+	"and sessions are not seen: make the client with client.NewClient(otelmcp.WrapTransport(t))"
+
+// clientSeams is the tracer and both propagators of a client.
+type clientSeams struct {
+	*remote
+	c *client.Client
+}
+
+func (s *clientSeams) reportCoverage() {
+	is := Coverage{Transports: []string{s.endpoint.transport}, Seams: []string{"tracer", "propagator"}}
+	is.Gaps = []string{s.endpoint.transport + gapClient}
+	s.emitCoverage(semconv.OTelMCPRoleClient, is)
+}
+
+// seamCall is one request, and the span that mcp-go holds of it.
+type seamCall struct {
+	operation.Operation
+	s   *clientSeams
+	err error
+}
+
+// Start begins the operation of a request.
+func (s *clientSeams) Start(ctx context.Context, name string, _ tracing.SpanKind, _ ...tracing.Attribute) (context.Context, tracing.Span) {
+	if !s.rec.Observed() {
+		return ctx, toolSpan{}
+	}
+	c := &seamCall{s: s}
+	s.begin(c, ctx, strings.TrimPrefix(name, "mcp."))
+	return c, c
+}
+
+func (s *clientSeams) begin(c *seamCall, ctx context.Context, method string) {
+	defer s.rec.Guard()
+	s.start(&c.Operation, ctx, operation.RoleClient, method)
+	c.Stage = semconv.OTelMCPStageTransport
+	if v := s.c.ProtocolVersion(); mcp.IsValidProtocolVersion(v) {
+		c.ProtocolVersion = v
+	}
+	c.Begin()
+}
+
+// Inject puts the context of the request's span into its headers.
+func (s *clientSeams) Inject(ctx context.Context, headers http.Header) {
+	for k, v := range s.inject(ctx) {
+		headers.Set(k, v)
+	}
+}
+
+// Extract is for servers. A client has no use for it.
+func (*clientSeams) Extract(ctx context.Context, _ http.Header) context.Context { return ctx }
+
+// InjectMeta is called before the request's span starts. Where there are headers
+// to carry the right parent, _meta, which goes before them, stays without one.
+func (s *clientSeams) InjectMeta(ctx context.Context, meta *mcp.Meta) *mcp.Meta {
+	if s.endpoint.http {
+		return meta
+	}
+	return withContext(meta, s.inject(ctx))
+}
+
+// ExtractMeta is for servers. A client has no use for it.
+func (*clientSeams) ExtractMeta(ctx context.Context, _ *mcp.Meta) context.Context { return ctx }
+
+// SetAttributes is mcp-go's, which knows no more than we do.
+func (*seamCall) SetAttributes(...tracing.Attribute) {}
+
+// SetStatus says no more than RecordError.
+func (*seamCall) SetStatus(tracing.StatusCode, string) {}
+
+// RecordError is told the error of the request, before its end.
+func (c *seamCall) RecordError(err error) { c.err = err }
+
+// End finishes the operation.
+func (c *seamCall) End() {
+	c.settle()
+	c.Finish()
+}
+
+func (c *seamCall) settle() {
+	s := c.s
+	defer s.rec.Guard()
+	if s.t != nil {
+		c.SessionID = s.sessionID(s.t.GetSessionId())
+	}
+	shakesHands := c.Method.Text == semconv.MCPMethodNameInitialize || c.Method.Text == semconv.MCPMethodNameServerDiscover
+	probe := c.Method.Text == semconv.MCPMethodNameServerDiscover && !s.met.Load()
+	if c.err == nil {
+		c.Stage = semconv.OTelMCPStageHandler
+		if shakesHands {
+			s.met.Store(true)
+		}
+		return
+	}
+	if _, failed := errors.AsType[*transport.Error](c.err); failed {
+		fail(&c.Operation, c.err)
+		c.Expected = probe && (c.Outcome == semconv.OTelMCPOutcomeTimeout || refusesProbe(c.HTTPStatus)) || endsSubscription(&c.Operation)
+		return
+	}
+	c.Stage = semconv.OTelMCPStageDispatch
+	c.Message, c.Code = c.err.Error(), codeOf(c.err)
+	if c.Code == 0 {
+		c.Outcome = semconv.OTelMCPOutcomeError
+	}
+	c.Expected = probe
+}
+
+// codeOf is the JSON-RPC code that mcp-go made err of, or 0 when that is lost.
+func codeOf(err error) int {
+	for sentinel, code := range map[error]int{
+		mcp.ErrParseError:         mcp.PARSE_ERROR,
+		mcp.ErrInvalidRequest:     mcp.INVALID_REQUEST,
+		mcp.ErrMethodNotFound:     mcp.METHOD_NOT_FOUND,
+		mcp.ErrInvalidParams:      mcp.INVALID_PARAMS,
+		mcp.ErrInternalError:      mcp.INTERNAL_ERROR,
+		mcp.ErrRequestInterrupted: mcp.REQUEST_INTERRUPTED,
+		mcp.ErrResourceNotFound:   mcp.RESOURCE_NOT_FOUND,
+	} {
+		if errors.Is(err, sentinel) {
+			return code
+		}
+	}
+	if coded, ok := errors.AsType[interface {
+		error
+		ToJSONRPCError() mcp.JSONRPCError
+	}](err); ok {
+		answer := coded.ToJSONRPCError()
+		return answer.Error.Code
+	}
+	switch {
+	case isType[mcp.HeaderMismatchError](err):
+		return mcp.HEADER_MISMATCH
+	case isType[mcp.MissingRequiredClientCapabilityError](err):
+		return mcp.MISSING_REQUIRED_CLIENT_CAPABILITY
+	case isType[mcp.UnsupportedProtocolVersionError](err):
+		return mcp.UNSUPPORTED_PROTOCOL_VERSION
+	case isType[mcp.URLElicitationRequiredError](err):
+		return mcp.URL_ELICITATION_REQUIRED
+	}
+	return 0
+}
+
+func isType[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}

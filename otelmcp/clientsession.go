@@ -1,0 +1,127 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package otelmcp
+
+// The session of a client. Over streamable HTTP it is what the server gave an id
+// to: the protocol's newest version has none there. On every other transport the
+// connection is the session.
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/url"
+	"sync"
+	"sync/atomic"
+
+	"github.com/mark3labs/mcp-go/client/transport"
+
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
+	"github.com/otelmcp/otelmcp-go/semconv"
+)
+
+type clientSession struct {
+	closing atomic.Bool // by the program
+	current atomic.Pointer[openSession]
+	mu      sync.Mutex // serializes beginning and ending
+	over    bool       // a connection that was a session; it does not come back
+}
+
+// openSession is a session and the id that the transport knows it by.
+type openSession struct {
+	session.Session
+	key string
+}
+
+// id is the id of the open session, "" without one.
+func (s *clientSession) id() string {
+	if open := s.current.Load(); open != nil {
+		return open.ID
+	}
+	return ""
+}
+
+// use is called where the connection is used, and begins its session if it has
+// one that has not begun.
+func (s *clientSession) use(r *remote) {
+	open := s.current.Load()
+	if r.endpoint.transport != semconv.OTelMCPTransportStreamableHTTP {
+		if open == nil && !s.closing.Load() {
+			s.begin(r, "")
+		}
+		return
+	}
+	if key := r.t.GetSessionId(); key != "" && (open == nil || open.key != key) {
+		s.begin(r, key)
+	}
+}
+
+// met is called when the handshake is done, which is when a server that gives out
+// ids has done so.
+func (s *clientSession) met(r *remote, c *call) {
+	s.use(r)
+	if open := s.current.Load(); open != nil {
+		open.SetPeer(r.server.Load())
+		c.SessionID = open.ID
+	}
+}
+
+func (s *clientSession) begin(r *remote, key string) {
+	defer r.rec.Guard()
+	s.mu.Lock()
+	open := s.current.Load()
+	if s.over || open != nil && open.key == key {
+		s.mu.Unlock()
+		return
+	}
+	next := &openSession{key: key}
+	next.Role = operation.RoleClient
+	next.Transport, next.Network = r.endpoint.transport, r.endpoint.network
+	next.ServerAddress, next.ServerPort = r.endpoint.address, r.endpoint.port
+	next.ID = sessionName(r, key)
+	if p := r.server.Load(); p != nil {
+		next.SetPeer(p)
+	}
+	s.current.Store(next)
+	s.mu.Unlock()
+	if open != nil { // the server made another one
+		open.End(context.Background(), r.rec, semconv.OTelMCPSessionEndReasonDisconnect, "")
+	}
+	next.Begin(context.Background(), r.rec)
+}
+
+// sessionName is the session's id as it is recorded.
+func sessionName(r *remote, key string) string {
+	if e, ok := r.t.(interface{ GetEndpoint() *url.URL }); ok && key == "" { // HTTP+SSE
+		if at := e.GetEndpoint(); at != nil {
+			key = at.Query().Get("sessionId")
+		}
+	}
+	if key == "" && r.endpoint.transport == semconv.OTelMCPTransportStdio {
+		return "stdio-" + rand.Text() // as a server's: the transport has none
+	}
+	return r.sessionID(key)
+}
+
+// failed is told of an error, which may be the end of the session.
+func (s *clientSession) failed(r *remote, err error) {
+	switch {
+	case errors.Is(err, transport.ErrSessionTerminated):
+		s.end(r, semconv.OTelMCPSessionEndReasonDisconnect, "404")
+	case errors.Is(err, transport.ErrTransportClosed) && !s.closing.Load():
+		s.end(r, semconv.OTelMCPSessionEndReasonDisconnect, errorConnectionLost)
+	}
+}
+
+func (s *clientSession) end(r *remote, reason, errorType string) {
+	defer r.rec.Guard()
+	s.mu.Lock()
+	open := s.current.Swap(nil)
+	s.over = s.over || r.endpoint.transport != semconv.OTelMCPTransportStreamableHTTP
+	s.mu.Unlock()
+	if open != nil {
+		open.End(context.Background(), r.rec, reason, errorType)
+	}
+}

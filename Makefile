@@ -14,7 +14,7 @@ LINTER  := $(CURDIR)/.bin/golangci-lint
 MODULES := $(filter-out ./$(TOOLS),$(patsubst %/go.mod,%,$(sort $(shell \
 	find . \( -name '.?*' -o -name testdata -o -name node_modules \) -prune -o -name go.mod -print))))
 
-# Flags for `make unit` and `make bench`, and arguments for `make demo` (as in `make demo ARGS=--serve`).
+# Flags for `make unit` and `make bench`, and arguments for the demos (as in `make demo ARGS=--serve`).
 TESTFLAGS  ?= -shuffle=on -timeout=10m
 BENCHFLAGS ?= -run='^$$' -bench=. -benchmem
 ARGS       ?=
@@ -40,6 +40,10 @@ help: ## List the targets.
 .PHONY: demo
 demo: ## Run the quickstart: a server, a client and a receiver in one process (ARGS=--serve keeps it up).
 	@cd examples/quickstart && go run . $(ARGS)
+
+.PHONY: demo-agent
+demo-agent: ## Run the agent example: one trace through four processes.
+	@cd examples/agent && go run . $(ARGS)
 
 .PHONY: test
 test: ## Run every check, as CI does.

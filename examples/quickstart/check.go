@@ -11,31 +11,33 @@ import (
 	"strings"
 
 	"github.com/mark3labs/mcp-go/mcp"
+
+	"github.com/otelmcp/otelmcp-go/examples/internal/otlpview"
 )
 
 // missing returns what is not as it should be; nothing, when every request has
 // exactly one server span under the span of its sender, one event with the ids
 // of that span and one count in the metrics, and every request that a server
 // sent has its client span.
-func missing(l *ledger, t telemetry) (problems []string) {
+func missing(l *ledger, t otlpview.Telemetry) (problems []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 
-	serverSpans := map[string][]*span{} // by the parent's id
+	serverSpans := map[string][]*otlpview.Span{} // by the parent's id
 	askedSpans := 0
-	for _, s := range t.spans {
+	for _, s := range t.Spans {
 		switch {
-		case s.kind == "server":
-			serverSpans[s.parentID] = append(serverSpans[s.parentID], s)
-		case s.kind == "client" && s.service != agentService:
+		case s.Kind == "server":
+			serverSpans[s.ParentID] = append(serverSpans[s.ParentID], s)
+		case s.Kind == "client" && s.Service != agentService:
 			askedSpans++
 		}
 	}
 	events := map[string]int{} // by the span's id
-	for _, e := range t.events {
-		if e.name == "otelmcp.operation" {
-			events[e.spanID]++
+	for _, e := range t.Events {
+		if e.Name == "otelmcp.operation" {
+			events[e.SpanID]++
 		}
 	}
 
@@ -48,10 +50,10 @@ func missing(l *ledger, t telemetry) (problems []string) {
 			problem("%s: %d server spans instead of 1", name, len(spans))
 			continue
 		}
-		if s := spans[0]; s.name != name || s.traceID != req.span.TraceID().String() {
-			problem("%s: its server span is %q in trace %s", name, s.name, s.traceID)
+		if s := spans[0]; s.Name != name || s.TraceID != req.span.TraceID().String() {
+			problem("%s: its server span is %q in trace %s", name, s.Name, s.TraceID)
 		}
-		if n := events[spans[0].id]; n != 1 {
+		if n := events[spans[0].ID]; n != 1 {
 			problem("%s: %d events instead of 1", name, n)
 		}
 	}
@@ -60,14 +62,14 @@ func missing(l *ledger, t telemetry) (problems []string) {
 	}
 
 	counted, asked := map[string]uint64{}, uint64(0)
-	for _, p := range t.points {
-		switch p.metric {
+	for _, p := range t.Points {
+		switch p.Metric {
 		case "mcp.server.operation.duration":
-			target := p.attrs["gen_ai.tool.name"] + p.attrs["gen_ai.prompt.name"]
-			counted[strings.TrimSpace(p.attrs["mcp.method.name"]+" "+target)] += p.count
+			target := p.Attrs["gen_ai.tool.name"] + p.Attrs["gen_ai.prompt.name"]
+			counted[strings.TrimSpace(p.Attrs["mcp.method.name"]+" "+target)] += p.Count
 		case "mcp.client.operation.duration":
-			if p.attrs["mcp.method.name"] == string(mcp.MethodSamplingCreateMessage) {
-				asked += p.count
+			if p.Attrs["mcp.method.name"] == string(mcp.MethodSamplingCreateMessage) {
+				asked += p.Count
 			}
 		}
 	}

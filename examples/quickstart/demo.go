@@ -11,14 +11,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/otelmcp/otelmcp-go/examples/internal/otlpview"
 )
 
 const (
@@ -29,27 +29,27 @@ const (
 
 // demo is one run of the program.
 type demo struct {
-	renderer           // where the result is drawn
-	stderr   io.Writer // for the diagnostics of the child process
-	self     string    // this program, to be started again as the stdio server
-	serve    bool      // stay up after the turns
+	otlpview.Renderer           // where the result is drawn
+	stderr            io.Writer // for the diagnostics of the child process
+	self              string    // this program, to be started again as the stdio server
+	serve             bool      // stay up after the turns
 }
 
 func (d demo) run(ctx context.Context) (err error) {
-	var rec *receiver // nil when telemetry goes elsewhere
-	if variables := destination(); len(variables) > 0 {
-		d.line("Telemetry goes where your environment says: ", strings.Join(variables, ", "))
+	var rec *otlpview.Receiver // nil when telemetry goes elsewhere
+	if variables := otlpview.Destination(); len(variables) > 0 {
+		d.Line("Telemetry goes where your environment says: ", strings.Join(variables, ", "))
 	} else {
 		if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
 			return errors.New("OTEL_SDK_DISABLED is set: there would be nothing to show")
 		}
-		if rec, err = startReceiver(); err != nil {
+		if rec, err = otlpview.StartReceiver(); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, rec.stop(ctx)) }()
-		restore := setEnv(d.receiverEnv(rec.url))
+		defer func() { err = errors.Join(err, rec.Stop(ctx)) }()
+		restore := otlpview.SetEnv(otlpview.ReceiverEnv(rec.URL, d.serve))
 		defer restore()
-		d.line("Telemetry goes to the OTLP receiver of this program, ", rec.url)
+		d.Line("Telemetry goes to the OTLP receiver of this program, ", rec.URL)
 	}
 
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -95,8 +95,8 @@ func (d demo) run(ctx context.Context) (err error) {
 	}
 	d.invite(base + endpointPath)
 	d.watch(ctx, rec)
-	d.line()
-	d.line("stopping")
+	d.Line()
+	d.Line("stopping")
 	return stop()
 }
 
@@ -116,26 +116,26 @@ func awaitServer(ctx context.Context, health string) error {
 }
 
 // result draws what arrived, or says where to look for it.
-func (d demo) result(a *agent, rec *receiver) error {
+func (d demo) result(a *agent, rec *otlpview.Receiver) error {
 	if rec == nil {
-		d.line()
-		d.line("Look these traces up:")
+		d.Line()
+		d.Line("Look these traces up:")
 		for _, turn := range a.turns {
-			d.line("  ", turn.traceID, "  agent turn: ", turn.name)
+			d.Line("  ", turn.traceID, "  agent turn: ", turn.name)
 		}
 		return nil
 	}
-	t := rec.snapshot()
-	d.report(t)
-	d.line()
+	t := rec.Snapshot()
+	d.Report(t)
+	d.Line()
 	if problems := missing(a.ledger, t); len(problems) > 0 {
 		hint := ""
-		if variables := otelVariables(); len(variables) > 0 {
+		if variables := otlpview.OTelVariables(); len(variables) > 0 {
 			hint = "\n(set in the environment: " + strings.Join(variables, ", ") + ")"
 		}
 		return fmt.Errorf("telemetry is missing:\n  %s%s", strings.Join(problems, "\n  "), hint)
 	}
-	d.line(d.paint(green, "✓ complete"), fmt.Sprintf(
+	d.Line(d.Paint(otlpview.Green, "✓ complete"), fmt.Sprintf(
 		": %d requests were sent to the servers and %d by them; each has its span, its event and its count.",
 		len(a.ledger.sent), a.ledger.received))
 	return nil
@@ -143,25 +143,25 @@ func (d demo) result(a *agent, rec *receiver) error {
 
 // invite says how to use the server that stays up.
 func (d demo) invite(endpoint string) {
-	d.line()
-	d.line(d.paint(bold, "The weather server stays up until Ctrl-C: "), d.paint(cyan, endpoint))
-	d.line(`Add it to an MCP client as a streamable HTTP server ({"mcpServers": {"weather": {"url": "…"}}}), or try:`)
-	d.line()
-	d.line("  curl ", endpoint, ` -H 'Content-Type: application/json' \`)
-	d.line(`    -d '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25",` +
+	d.Line()
+	d.Line(d.Paint(otlpview.Bold, "The weather server stays up until Ctrl-C: "), d.Paint(otlpview.Cyan, endpoint))
+	d.Line(`Add it to an MCP client as a streamable HTTP server ({"mcpServers": {"weather": {"url": "…"}}}), or try:`)
+	d.Line()
+	d.Line("  curl ", endpoint, ` -H 'Content-Type: application/json' \`)
+	d.Line(`    -d '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25",` +
 		`"capabilities":{},"clientInfo":{"name":"curl","version":"1"}}}'`)
 }
 
 // watch draws each new trace, once nothing more of it has come for a while,
 // until ctx ends.
-func (d demo) watch(ctx context.Context, rec *receiver) {
+func (d demo) watch(ctx context.Context, rec *otlpview.Receiver) {
 	if rec == nil {
 		<-ctx.Done()
 		return
 	}
 	drawn := map[string]bool{}
-	for _, s := range rec.snapshot().spans {
-		drawn[s.traceID] = true
+	for _, s := range rec.Snapshot().Spans {
+		drawn[s.TraceID] = true
 	}
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
@@ -171,24 +171,24 @@ func (d demo) watch(ctx context.Context, rec *receiver) {
 			return
 		case <-tick.C:
 		}
-		t := rec.snapshot()
+		t := rec.Snapshot()
 		present := map[string]bool{}
-		for _, trace := range traces(t.spans) {
-			id := trace[0].traceID
-			newest := slices.MaxFunc(trace, func(a, b *span) int { return a.end.Compare(b.end) })
+		for _, trace := range otlpview.Traces(t.Spans) {
+			id := trace[0].TraceID
+			newest := slices.MaxFunc(trace, func(a, b *otlpview.Span) int { return a.End.Compare(b.End) })
 			if drawn[id] {
 				present[id] = true
 				continue
 			}
-			if time.Since(newest.end) < 2*time.Second {
+			if time.Since(newest.End) < 2*time.Second {
 				continue
 			}
 			present[id] = true
-			d.line()
-			d.waterfall(trace)
-			for _, e := range t.events {
-				if e.traceID == id {
-					d.event(e)
+			d.Line()
+			d.Waterfall(trace)
+			for _, e := range t.Events {
+				if e.TraceID == id {
+					d.Event(e)
 				}
 			}
 		}
@@ -198,82 +198,12 @@ func (d demo) watch(ctx context.Context, rec *receiver) {
 
 // awaitArrival waits until everything has arrived from a server that goes on,
 // and so keeps to the intervals of its exporters.
-func awaitArrival(ctx context.Context, a *agent, rec *receiver) {
+func awaitArrival(ctx context.Context, a *agent, rec *otlpview.Receiver) {
 	deadline := time.Now().Add(arrivalTime)
 	for time.Now().Before(deadline) && ctx.Err() == nil {
-		if len(missing(a.ledger, rec.snapshot())) == 0 {
+		if len(missing(a.ledger, rec.Snapshot())) == 0 {
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-}
-
-// receiverEnv points the SDKs of this process and of its child at a receiver.
-func (d demo) receiverEnv(endpoint string) map[string]string {
-	env := map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
-	for _, signal := range []string{"", "TRACES_", "METRICS_", "LOGS_"} {
-		env["OTEL_EXPORTER_OTLP_"+signal+"PROTOCOL"] = "http/protobuf"
-	}
-	if d.serve { // milliseconds
-		env["OTEL_BSP_SCHEDULE_DELAY"] = "200"
-		env["OTEL_BLRP_SCHEDULE_DELAY"] = "200"
-		env["OTEL_METRIC_EXPORT_INTERVAL"] = "500"
-	}
-	return env
-}
-
-// setEnv sets variables of this process, and returns what sets them back.
-func setEnv(env map[string]string) (restore func()) {
-	before := map[string]*string{}
-	for key, value := range env {
-		if old, ok := os.LookupEnv(key); ok {
-			before[key] = &old
-		} else {
-			before[key] = nil
-		}
-		_ = os.Setenv(key, value) // fails only for a malformed name
-	}
-	return func() {
-		for key, old := range before {
-			if old != nil {
-				_ = os.Setenv(key, *old)
-			} else {
-				_ = os.Unsetenv(key)
-			}
-		}
-	}
-}
-
-// destination lists the variables with which the user sends telemetry
-// elsewhere. Of an endpoint it shows the host only: URLs can hold secrets.
-func destination() (variables []string) {
-	for _, key := range []string{
-		"OTEL_CONFIG_FILE",
-		"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-		"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
-		"OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER",
-	} {
-		value := os.Getenv(key)
-		if value == "" {
-			continue
-		}
-		if u, err := url.Parse(value); err == nil && u.Host != "" {
-			key += " (" + clean(u.Host) + ")"
-		}
-		variables = append(variables, key)
-	}
-	return variables
-}
-
-// otelVariables lists the names of all OTEL_* variables of the user.
-func otelVariables() []string {
-	own := demo{serve: true}.receiverEnv("")
-	names := map[string]bool{}
-	for _, pair := range os.Environ() {
-		name, _, _ := strings.Cut(pair, "=")
-		if _, ours := own[name]; !ours && strings.HasPrefix(name, "OTEL_") {
-			names[name] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(names))
 }

@@ -4,20 +4,20 @@ go 1.26.0
 
 replace (
 	github.com/otelmcp/otelmcp-go => ../..
+	github.com/otelmcp/otelmcp-go/examples/internal/otlpview => ../internal/otlpview
 	github.com/otelmcp/otelmcp-go/exporters => ../../exporters
 )
 
 require (
 	github.com/mark3labs/mcp-go v1.2.1
 	github.com/otelmcp/otelmcp-go v0.0.0-00010101000000-000000000000
+	github.com/otelmcp/otelmcp-go/examples/internal/otlpview v0.0.0-00010101000000-000000000000
 	github.com/otelmcp/otelmcp-go/exporters v0.0.0-00010101000000-000000000000
 	go.opentelemetry.io/contrib/exporters/autoexport v0.72.0
 	go.opentelemetry.io/otel v1.47.0
 	go.opentelemetry.io/otel/sdk v1.47.0
 	go.opentelemetry.io/otel/trace v1.47.0
-	go.opentelemetry.io/proto/otlp v1.11.1
 	go.uber.org/goleak v1.3.0
-	google.golang.org/protobuf v1.36.12
 )
 
 require (
@@ -79,6 +79,7 @@ require (
 	go.opentelemetry.io/otel/metric v1.47.0 // indirect
 	go.opentelemetry.io/otel/sdk/log v1.47.0 // indirect
 	go.opentelemetry.io/otel/sdk/metric v1.47.0 // indirect
+	go.opentelemetry.io/proto/otlp v1.11.1 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/exp v0.0.0-20260908205506-85c1c2202aba // indirect
@@ -88,4 +89,5 @@ require (
 	google.golang.org/genproto/googleapis/api v0.0.0-20260928230214-8a89bd6388cc // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260928230214-8a89bd6388cc // indirect
 	google.golang.org/grpc v1.84.0 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
 )

@@ -17,8 +17,9 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"strconv"
 	"syscall"
+
+	"github.com/otelmcp/otelmcp-go/examples/internal/otlpview"
 )
 
 const usage = `quickstart shows what otelmcp makes visible.
@@ -82,7 +83,7 @@ func command(ctx context.Context, args []string, stdout *os.File, stderr io.Writ
 		return report(stderr, err)
 	}
 	d := demo{
-		renderer: renderer{w: stdout, width: columns(), color: wantColor(stdout)},
+		Renderer: otlpview.NewRenderer(stdout),
 		stderr:   stderr,
 		self:     self,
 		serve:    *serve,
@@ -100,20 +101,4 @@ func report(stderr io.Writer, err error) int {
 	}
 	fmt.Fprintln(stderr, "quickstart:", err)
 	return 1
-}
-
-const minWidth, maxWidth = 60, 240
-
-func columns() int {
-	width, err := strconv.Atoi(os.Getenv("COLUMNS"))
-	if err != nil {
-		return 100
-	}
-	return min(max(width, minWidth), maxWidth)
-}
-
-func wantColor(out *os.File) bool {
-	info, err := out.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 &&
-		os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }

@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/otelmcp/otelmcp-go/examples/internal/otlpview"
 )
 
 // TestMain makes the test binary a stdio server, too: the demo starts the
@@ -53,7 +55,7 @@ func newDemo(t *testing.T) (demo, *syncBuffer, *syncBuffer) {
 		t.Fatal(err)
 	}
 	var out, stderr syncBuffer
-	return demo{renderer: renderer{w: &out, width: 120}, stderr: &stderr, self: self}, &out, &stderr
+	return demo{Renderer: otlpview.Renderer{W: &out, Width: 120}, stderr: &stderr, self: self}, &out, &stderr
 }
 
 func TestDemo(t *testing.T) {
@@ -81,8 +83,8 @@ func TestDemo(t *testing.T) {
 		}
 	}
 	for line := range strings.Lines(out.String()) {
-		if textWidth(strings.TrimRight(line, "\n")) > d.width {
-			t.Errorf("wider than %d columns: %s", d.width, line)
+		if otlpview.TextWidth(strings.TrimRight(line, "\n")) > d.Width {
+			t.Errorf("wider than %d columns: %s", d.Width, line)
 		}
 	}
 	if strings.Contains(out.String(), "\x1b") {
@@ -100,52 +102,52 @@ func TestDemo(t *testing.T) {
 // collector would, and looks at what arrived instead of at what was drawn.
 func TestTelemetry(t *testing.T) {
 	d, out, stderr := newDemo(t)
-	rec, err := startReceiver()
+	rec, err := otlpview.StartReceiver()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := rec.stop(t.Context()); err != nil {
+		if err := rec.Stop(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}()
-	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", rec.url)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", rec.URL)
 	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
 	if err := d.run(t.Context()); err != nil {
 		t.Fatalf("%v\n%s\n%s", err, out, stderr)
 	}
-	got := rec.snapshot()
+	got := rec.Snapshot()
 
-	if !strings.Contains(out.String(), strings.TrimPrefix(rec.url, "http://")) || strings.Contains(out.String(), "TRACES") {
+	if !strings.Contains(out.String(), strings.TrimPrefix(rec.URL, "http://")) || strings.Contains(out.String(), "TRACES") {
 		t.Errorf("with a collector, the demo should name it and draw nothing:\n%s", out)
 	}
-	if all := traces(got.spans); len(all) != 3 {
+	if all := otlpview.Traces(got.Spans); len(all) != 3 {
 		t.Errorf("%d traces instead of one for each of the 3 turns", len(all))
 	}
-	for _, trace := range traces(got.spans) {
-		if !strings.Contains(out.String(), trace[0].traceID) {
-			t.Errorf("the output does not name trace %s", trace[0].traceID)
+	for _, trace := range otlpview.Traces(got.Spans) {
+		if !strings.Contains(out.String(), trace[0].TraceID) {
+			t.Errorf("the output does not name trace %s", trace[0].TraceID)
 		}
 	}
 
-	byID := map[string]*span{}
-	for _, s := range got.spans {
-		byID[s.id] = s
+	byID := map[string]*otlpview.Span{}
+	for _, s := range got.Spans {
+		byID[s.ID] = s
 	}
-	path := func(s *span) string { // from the root, with the services
+	path := func(s *otlpview.Span) string { // from the root, with the services
 		names := []string{}
-		for ; s != nil; s = byID[s.parentID] {
-			names = append(names, fmt.Sprintf("%s[%s %s]", s.name, s.service, s.kind))
+		for ; s != nil; s = byID[s.ParentID] {
+			names = append(names, fmt.Sprintf("%s[%s %s]", s.Name, s.Service, s.Kind))
 		}
 		slices.Reverse(names)
 		return strings.Join(names, " > ")
 	}
 	paths := map[string]int{}
 	errorTypes := map[string][]string{}
-	for _, s := range got.spans {
+	for _, s := range got.Spans {
 		paths[path(s)]++
-		if s.kind == "server" && s.failed {
-			errorTypes[s.attrs["error.type"]] = append(errorTypes[s.attrs["error.type"]], s.name)
+		if s.Kind == "server" && s.Failed {
+			errorTypes[s.Attrs["error.type"]] = append(errorTypes[s.Attrs["error.type"]], s.Name)
 		}
 	}
 	for want, n := range map[string]int{
@@ -181,16 +183,16 @@ func TestTelemetry(t *testing.T) {
 	}
 
 	eventNames, outcomes := map[string]int{}, map[string]int{}
-	for _, e := range got.events {
-		eventNames[e.name]++
-		if e.name != "otelmcp.operation" {
+	for _, e := range got.Events {
+		eventNames[e.Name]++
+		if e.Name != "otelmcp.operation" {
 			continue
 		}
-		outcomes[e.attrs["otelmcp.outcome"]]++
-		if e.attrs["mcp.method.name"] == "" { // an HTTP exchange without a message has no span
+		outcomes[e.Attrs["otelmcp.outcome"]]++
+		if e.Attrs["mcp.method.name"] == "" { // an HTTP exchange without a message has no span
 			continue
 		}
-		if s := byID[e.spanID]; s == nil || s.traceID != e.traceID || e.body == "" {
+		if s := byID[e.SpanID]; s == nil || s.TraceID != e.TraceID || e.Body == "" {
 			t.Errorf("an event without its span or without a body: %+v", *e)
 		}
 	}

@@ -1,10 +1,10 @@
 // Copyright The otelmcp Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package otlpview
 
-// What has arrived over OTLP, as far as the demo shows it. All text is made
-// safe for a terminal here, at the one place where it enters.
+// What has arrived over OTLP, as far as it is shown. All text is made safe for a
+// terminal here, at the one place where it enters.
 
 import (
 	"cmp"
@@ -30,69 +30,73 @@ const (
 	maxText  = 256    // runes of one text
 )
 
-type attributes map[string]string
+// Attributes are shown as text, whatever their type.
+type Attributes map[string]string
 
-type span struct {
-	traceID, id, parentID string
-	name, kind, service   string
-	start, end            time.Time
-	failed                bool
-	message               string // of the status
-	attrs                 attributes
-	links                 []string // trace ids
+// Span is one span, its ids in hexadecimal.
+type Span struct {
+	TraceID, ID, ParentID string
+	Name, Kind, Service   string
+	Start, End            time.Time
+	Failed                bool
+	Message               string // of the status
+	Attrs                 Attributes
+	Links                 []string // trace ids
 }
 
-// point is one series of a metric, in total.
-type point struct {
-	metric, unit, service string
-	attrs                 attributes
-	histogram             bool
-	delta                 bool // what has been since the last export, not in total
-	count                 uint64
-	value                 float64 // the sum, if it is a histogram
+// Point is one series of a metric, in total.
+type Point struct {
+	Metric, Unit, Service string
+	Attrs                 Attributes
+	Histogram             bool
+	Delta                 bool // what has been since the last export, not in total
+	Count                 uint64
+	Value                 float64 // the sum, if it is a histogram
 }
 
-type event struct {
-	traceID, spanID string
-	at              time.Time
-	severity        string
-	name, body      string
-	service         string
-	attrs           attributes
+// Event is a log record.
+type Event struct {
+	TraceID, SpanID string
+	At              time.Time
+	Severity        string
+	Name, Body      string
+	Service         string
+	Attrs           Attributes
 }
 
-// telemetry is a snapshot: spans and events in the order of their time, points
+// Telemetry is a snapshot: spans and events in the order of their time, points
 // in that of their names.
-type telemetry struct {
-	spans   []*span
-	points  []point
-	events  []*event
-	dropped int
+type Telemetry struct {
+	Spans   []*Span
+	Points  []Point
+	Events  []*Event
+	Dropped int
 }
 
 type store struct {
 	mu      sync.Mutex
-	spans   []*span
-	points  map[string]point
-	events  []*event
+	spans   []*Span
+	points  map[string]Point
+	events  []*Event
 	dropped int
 }
 
-func newStore() *store { return &store{points: map[string]point{}} }
+func newStore() *store { return &store{points: map[string]Point{}} }
 
-func (s *store) snapshot() telemetry {
+// Snapshot returns what has arrived so far.
+func (s *store) Snapshot() Telemetry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := telemetry{
-		spans:   slices.Clone(s.spans),
-		events:  slices.Clone(s.events),
-		dropped: s.dropped,
+	t := Telemetry{
+		Spans:   slices.Clone(s.spans),
+		Events:  slices.Clone(s.events),
+		Dropped: s.dropped,
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.points)) {
-		t.points = append(t.points, s.points[key])
+		t.Points = append(t.Points, s.points[key])
 	}
-	slices.SortStableFunc(t.spans, func(a, b *span) int { return a.start.Compare(b.start) })
-	slices.SortStableFunc(t.events, func(a, b *event) int { return a.at.Compare(b.at) })
+	slices.SortStableFunc(t.Spans, func(a, b *Span) int { return a.Start.Compare(b.Start) })
+	slices.SortStableFunc(t.Events, func(a, b *Event) int { return a.At.Compare(b.At) })
 	return t
 }
 
@@ -103,21 +107,21 @@ func (s *store) addSpans(resources []*tracepb.ResourceSpans) {
 		service := serviceOf(resource.GetResource())
 		for _, scope := range resource.GetScopeSpans() {
 			for _, from := range scope.GetSpans() {
-				to := &span{
-					traceID:  hex.EncodeToString(from.GetTraceId()),
-					id:       hex.EncodeToString(from.GetSpanId()),
-					parentID: hex.EncodeToString(from.GetParentSpanId()),
-					name:     clean(from.GetName()),
-					kind:     strings.ToLower(strings.TrimPrefix(from.GetKind().String(), "SPAN_KIND_")),
-					service:  service,
-					start:    unixNano(from.GetStartTimeUnixNano()),
-					end:      unixNano(from.GetEndTimeUnixNano()),
-					failed:   from.GetStatus().GetCode() == tracepb.Status_STATUS_CODE_ERROR,
-					message:  clean(from.GetStatus().GetMessage()),
-					attrs:    textAttributes(from.GetAttributes()),
+				to := &Span{
+					TraceID:  hex.EncodeToString(from.GetTraceId()),
+					ID:       hex.EncodeToString(from.GetSpanId()),
+					ParentID: hex.EncodeToString(from.GetParentSpanId()),
+					Name:     clean(from.GetName()),
+					Kind:     strings.ToLower(strings.TrimPrefix(from.GetKind().String(), "SPAN_KIND_")),
+					Service:  service,
+					Start:    unixNano(from.GetStartTimeUnixNano()),
+					End:      unixNano(from.GetEndTimeUnixNano()),
+					Failed:   from.GetStatus().GetCode() == tracepb.Status_STATUS_CODE_ERROR,
+					Message:  clean(from.GetStatus().GetMessage()),
+					Attrs:    textAttributes(from.GetAttributes()),
 				}
 				for _, link := range from.GetLinks() {
-					to.links = append(to.links, hex.EncodeToString(link.GetTraceId()))
+					to.Links = append(to.Links, hex.EncodeToString(link.GetTraceId()))
 				}
 				s.spans = keep(s.spans, to, &s.dropped)
 			}
@@ -134,7 +138,7 @@ func (s *store) addMetrics(resources []*metricspb.ResourceMetrics) {
 		for _, scope := range resource.GetScopeMetrics() {
 			for _, metric := range scope.GetMetrics() {
 				for _, p := range seriesOf(metric) {
-					p.metric, p.unit, p.service = clean(metric.GetName()), clean(metric.GetUnit()), service
+					p.Metric, p.Unit, p.Service = clean(metric.GetName()), clean(metric.GetUnit()), service
 					s.addPoint(sender, p)
 				}
 			}
@@ -143,28 +147,28 @@ func (s *store) addMetrics(resources []*metricspb.ResourceMetrics) {
 }
 
 // addPoint keeps the newest total of each series of each sender.
-func (s *store) addPoint(sender string, p point) {
-	key := strings.Join([]string{p.metric, p.service, p.attrs.String(), sender}, "\x00")
+func (s *store) addPoint(sender string, p Point) {
+	key := strings.Join([]string{p.Metric, p.Service, p.Attrs.String(), sender}, "\x00")
 	before, known := s.points[key]
 	if !known && len(s.points) >= maxItems {
 		s.dropped++
 		return
 	}
-	if p.delta {
-		p.count += before.count
-		p.value += before.value
+	if p.Delta {
+		p.Count += before.Count
+		p.Value += before.Value
 	}
 	s.points[key] = p
 }
 
-func seriesOf(metric *metricspb.Metric) (points []point) {
+func seriesOf(metric *metricspb.Metric) (points []Point) {
 	numbers := func(from []*metricspb.NumberDataPoint, delta bool) {
 		for _, number := range from {
 			value := number.GetAsDouble()
 			if _, isInt := number.GetValue().(*metricspb.NumberDataPoint_AsInt); isInt {
 				value = float64(number.GetAsInt())
 			}
-			points = append(points, point{attrs: textAttributes(number.GetAttributes()), value: value, delta: delta})
+			points = append(points, Point{Attrs: textAttributes(number.GetAttributes()), Value: value, Delta: delta})
 		}
 	}
 	isDelta := func(t metricspb.AggregationTemporality) bool {
@@ -173,15 +177,15 @@ func seriesOf(metric *metricspb.Metric) (points []point) {
 	numbers(metric.GetGauge().GetDataPoints(), false)
 	numbers(metric.GetSum().GetDataPoints(), isDelta(metric.GetSum().GetAggregationTemporality()))
 	for _, from := range metric.GetHistogram().GetDataPoints() {
-		points = append(points, point{
-			attrs: textAttributes(from.GetAttributes()), histogram: true, count: from.GetCount(), value: from.GetSum(),
-			delta: isDelta(metric.GetHistogram().GetAggregationTemporality()),
+		points = append(points, Point{
+			Attrs: textAttributes(from.GetAttributes()), Histogram: true, Count: from.GetCount(), Value: from.GetSum(),
+			Delta: isDelta(metric.GetHistogram().GetAggregationTemporality()),
 		})
 	}
 	for _, from := range metric.GetExponentialHistogram().GetDataPoints() {
-		points = append(points, point{
-			attrs: textAttributes(from.GetAttributes()), histogram: true, count: from.GetCount(), value: from.GetSum(),
-			delta: isDelta(metric.GetExponentialHistogram().GetAggregationTemporality()),
+		points = append(points, Point{
+			Attrs: textAttributes(from.GetAttributes()), Histogram: true, Count: from.GetCount(), Value: from.GetSum(),
+			Delta: isDelta(metric.GetExponentialHistogram().GetAggregationTemporality()),
 		})
 	}
 	return points
@@ -194,15 +198,15 @@ func (s *store) addLogs(resources []*logspb.ResourceLogs) {
 		service := serviceOf(resource.GetResource())
 		for _, scope := range resource.GetScopeLogs() {
 			for _, from := range scope.GetLogRecords() {
-				s.events = keep(s.events, &event{
-					traceID:  hex.EncodeToString(from.GetTraceId()),
-					spanID:   hex.EncodeToString(from.GetSpanId()),
-					at:       unixNano(cmp.Or(from.GetTimeUnixNano(), from.GetObservedTimeUnixNano())),
-					severity: severity(from),
-					name:     clean(from.GetEventName()),
-					body:     text(from.GetBody()),
-					service:  service,
-					attrs:    textAttributes(from.GetAttributes()),
+				s.events = keep(s.events, &Event{
+					TraceID:  hex.EncodeToString(from.GetTraceId()),
+					SpanID:   hex.EncodeToString(from.GetSpanId()),
+					At:       unixNano(cmp.Or(from.GetTimeUnixNano(), from.GetObservedTimeUnixNano())),
+					Severity: severity(from),
+					Name:     clean(from.GetEventName()),
+					Body:     text(from.GetBody()),
+					Service:  service,
+					Attrs:    textAttributes(from.GetAttributes()),
 				}, &s.dropped)
 			}
 		}
@@ -233,8 +237,8 @@ func unixNano(n uint64) time.Time {
 	return time.Unix(0, int64(min(n, 1<<63-1)))
 }
 
-func textAttributes(from []*commonpb.KeyValue) attributes {
-	to := make(attributes, len(from))
+func textAttributes(from []*commonpb.KeyValue) Attributes {
+	to := make(Attributes, len(from))
 	for _, kv := range from {
 		to[clean(kv.GetKey())] = text(kv.GetValue())
 	}
@@ -242,7 +246,7 @@ func textAttributes(from []*commonpb.KeyValue) attributes {
 }
 
 // String lists the attributes in the order of their names.
-func (a attributes) String() string {
+func (a Attributes) String() string {
 	var pairs []string
 	for _, key := range slices.Sorted(maps.Keys(a)) {
 		pairs = append(pairs, key+"="+a[key])

@@ -1,10 +1,9 @@
 // Copyright The otelmcp Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package otlpview
 
-// The receiver and its store: what hostile or broken senders can do, and how
-// the check of the demo finds what is missing.
+// The receiver and its store: what hostile or broken senders can do.
 
 import (
 	"bytes"
@@ -16,7 +15,6 @@ import (
 	"strings"
 	"testing"
 
-	"go.opentelemetry.io/otel/trace"
 	collogs "go.opentelemetry.io/proto/otlp/collector/logs/v1"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	logspb "go.opentelemetry.io/proto/otlp/logs/v1"
@@ -72,7 +70,7 @@ func TestHostileTextIsSanitised(t *testing.T) {
 	}}}}})
 
 	var out bytes.Buffer
-	renderer{w: &out, width: 240}.report(s.snapshot())
+	Renderer{W: &out, Width: 240}.Report(s.Snapshot())
 	if !strings.Contains(out.String(), "owned") {
 		t.Fatalf("the text is not there at all:\n%s", &out)
 	}
@@ -131,7 +129,7 @@ func TestReceiver(t *testing.T) {
 		{"other path", "POST", "/v1/nonsense", protobuf, "", nil, 404, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := &receiver{store: newStore()}
+			r := &Receiver{store: newStore()}
 			req := httptest.NewRequestWithContext(t.Context(), test.method, test.path, bytes.NewReader(test.body))
 			req.Header.Set("Content-Type", test.contentType)
 			if test.encoding != "" {
@@ -139,9 +137,9 @@ func TestReceiver(t *testing.T) {
 			}
 			res := httptest.NewRecorder()
 			r.handler().ServeHTTP(res, req)
-			if res.Code != test.status || len(r.snapshot().events) != test.events {
+			if res.Code != test.status || len(r.Snapshot().Events) != test.events {
 				t.Errorf("status %d and %d events instead of %d and %d",
-					res.Code, len(r.snapshot().events), test.status, test.events)
+					res.Code, len(r.Snapshot().Events), test.status, test.events)
 			}
 			if res.Code == http.StatusOK && res.Header().Get("Content-Type") != protobuf {
 				t.Errorf("answered as %q", res.Header().Get("Content-Type"))
@@ -154,65 +152,25 @@ func TestStoreIsBounded(t *testing.T) {
 	s := newStore()
 	for i := range 3 * maxItems {
 		s.addSpans([]*tracepb.ResourceSpans{{ScopeSpans: []*tracepb.ScopeSpans{{Spans: []*tracepb.Span{{}}}}}})
-		s.addPoint("", point{metric: fmt.Sprint(i)})
+		s.addPoint("", Point{Metric: fmt.Sprint(i)})
 	}
-	if got := s.snapshot(); len(got.spans) > maxItems || len(got.points) > maxItems || got.dropped == 0 {
-		t.Errorf("%d spans, %d points, %d dropped", len(got.spans), len(got.points), got.dropped)
+	if got := s.Snapshot(); len(got.Spans) > maxItems || len(got.Points) > maxItems || got.Dropped == 0 {
+		t.Errorf("%d spans, %d points, %d dropped", len(got.Spans), len(got.Points), got.Dropped)
 	}
 }
 
 func TestTotals(t *testing.T) {
 	s := newStore()
 	for range 2 { // the same export twice
-		s.addPoint("a", point{metric: "total", count: 2})
-		s.addPoint("a", point{metric: "delta", count: 2, delta: true})
+		s.addPoint("a", Point{Metric: "total", Count: 2})
+		s.addPoint("a", Point{Metric: "delta", Count: 2, Delta: true})
 	}
-	s.addPoint("b", point{metric: "total", count: 2}) // another process of the same service
+	s.addPoint("b", Point{Metric: "total", Count: 2}) // another process of the same service
 	counts := map[string]uint64{}
-	for _, p := range s.snapshot().points {
-		counts[p.metric] += p.count
+	for _, p := range s.Snapshot().Points {
+		counts[p.Metric] += p.Count
 	}
 	if counts["total"] != 4 || counts["delta"] != 4 {
 		t.Errorf("got %v", counts)
-	}
-}
-
-func TestMissing(t *testing.T) {
-	sc := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}})
-	traceID, parentID := sc.TraceID().String(), sc.SpanID().String()
-	l := &ledger{sent: []sentRequest{{method: "tools/call", target: "a", span: sc}}, received: 1}
-	whole := func() telemetry {
-		return telemetry{
-			spans: []*span{
-				{traceID: traceID, id: "s", parentID: parentID, kind: "server", name: "tools/call a", service: "weather"},
-				{traceID: traceID, id: "c", parentID: "s", kind: "client", name: "sampling/createMessage", service: "weather"},
-			},
-			events: []*event{{name: "otelmcp.operation", spanID: "s"}},
-			points: []point{
-				{metric: "mcp.server.operation.duration", count: 1, attrs: attributes{"mcp.method.name": "tools/call", "gen_ai.tool.name": "a"}},
-				{metric: "mcp.client.operation.duration", count: 1, attrs: attributes{"mcp.method.name": "sampling/createMessage"}},
-			},
-		}
-	}
-	if got := missing(l, whole()); len(got) != 0 {
-		t.Errorf("nothing is missing, but: %q", got)
-	}
-	for name, spoil := range map[string]func(*telemetry){
-		"no server span":  func(t *telemetry) { t.spans = t.spans[1:] },
-		"two spans":       func(t *telemetry) { t.spans = append(t.spans, t.spans[0]) },
-		"other name":      func(t *telemetry) { t.spans[0].name = "tools/call b" },
-		"other trace":     func(t *telemetry) { t.spans[0].traceID = "x" },
-		"no client span":  func(t *telemetry) { t.spans = t.spans[:1] },
-		"no event":        func(t *telemetry) { t.events = nil },
-		"two events":      func(t *telemetry) { t.events = append(t.events, t.events[0]) },
-		"no server count": func(t *telemetry) { t.points = t.points[1:] },
-		"other count":     func(t *telemetry) { t.points[0].count = 2 },
-		"no client count": func(t *telemetry) { t.points = t.points[:1] },
-	} {
-		got := whole()
-		spoil(&got)
-		if len(missing(l, got)) == 0 {
-			t.Errorf("%s: not noticed", name)
-		}
 	}
 }

@@ -1,7 +1,7 @@
 // Copyright The otelmcp Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package otlpview
 
 // Draws what arrived on a terminal: each trace as a waterfall, the metrics and
 // the events. Everything here is text in, text out; what it prints was cleaned
@@ -13,114 +13,139 @@ import (
 	"io"
 	"maps"
 	"math"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
 )
 
-// renderer writes lines of at most width columns.
-type renderer struct {
-	w     io.Writer
-	width int
-	color bool
+// Renderer writes lines of at most Width columns.
+type Renderer struct {
+	W     io.Writer
+	Width int
+	Color bool
 }
 
-type style string
+// NewRenderer makes one for the terminal, or the file, that out is.
+func NewRenderer(out *os.File) Renderer {
+	return Renderer{W: out, Width: columns(), Color: wantColor(out)}
+}
 
+const minWidth, maxWidth = 60, 240
+
+func columns() int {
+	width, err := strconv.Atoi(os.Getenv("COLUMNS"))
+	if err != nil {
+		return 100
+	}
+	return min(max(width, minWidth), maxWidth)
+}
+
+func wantColor(out *os.File) bool {
+	info, err := out.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 &&
+		os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
+// A Style is how text looks on a terminal that has colors.
+type Style string
+
+// The styles that are used here.
 const (
-	bold   style = "1"
-	dim    style = "2"
-	red    style = "31"
-	green  style = "32"
-	yellow style = "33"
-	blue   style = "34"
-	cyan   style = "36"
+	Bold   Style = "1"
+	dim    Style = "2"
+	red    Style = "31"
+	Green  Style = "32"
+	yellow Style = "33"
+	blue   Style = "34"
+	Cyan   Style = "36"
 )
 
-func (r renderer) paint(s style, text string) string {
-	if !r.color || text == "" {
+func (r Renderer) Paint(s Style, text string) string {
+	if !r.Color || text == "" {
 		return text
 	}
 	return "\x1b[" + string(s) + "m" + text + "\x1b[0m"
 }
 
-func (r renderer) line(parts ...string) {
-	fmt.Fprintln(r.w, strings.TrimRight(strings.Join(parts, ""), " "))
+func (r Renderer) Line(parts ...string) {
+	fmt.Fprintln(r.W, strings.TrimRight(strings.Join(parts, ""), " "))
 }
 
-func (r renderer) heading(title, note string) {
-	r.line()
-	rule := strings.Repeat("━", max(0, r.width-textWidth(title)-textWidth(note)-4))
-	r.line(r.paint(bold, title), "  ", r.paint(dim, note+"  "+rule))
+func (r Renderer) heading(title, note string) {
+	r.Line()
+	rule := strings.Repeat("━", max(0, r.Width-TextWidth(title)-TextWidth(note)-4))
+	r.Line(r.Paint(Bold, title), "  ", r.Paint(dim, note+"  "+rule))
 }
 
-// report draws everything.
-func (r renderer) report(t telemetry) {
+// Report draws everything.
+func (r Renderer) Report(t Telemetry) {
 	r.heading("TRACES", "what the agent asked, and what the servers did")
-	for _, trace := range traces(t.spans) {
-		r.line()
-		r.waterfall(trace)
+	for _, trace := range Traces(t.Spans) {
+		r.Line()
+		r.Waterfall(trace)
 	}
-	r.metrics(t.points)
+	r.metrics(t.Points)
 	r.heading("EVENTS", "log records, each with the ids of its span")
-	r.line()
-	for _, e := range t.events {
-		r.event(e)
+	r.Line()
+	for _, e := range t.Events {
+		r.Event(e)
 	}
-	if t.dropped > 0 {
-		r.line(r.paint(yellow, fmt.Sprintf("%d items more arrived than the demo keeps", t.dropped)))
+	if t.Dropped > 0 {
+		r.Line(r.Paint(yellow, fmt.Sprintf("%d items more arrived than are kept here", t.Dropped)))
 	}
 }
 
-// traces groups spans by trace, in the order in which the traces began.
-func traces(spans []*span) [][]*span {
+// Traces groups spans by trace, in the order in which the traces began.
+func Traces(spans []*Span) [][]*Span {
 	var order []string
-	byID := map[string][]*span{}
+	byID := map[string][]*Span{}
 	for _, s := range spans {
-		if _, known := byID[s.traceID]; !known {
-			order = append(order, s.traceID)
+		if _, known := byID[s.TraceID]; !known {
+			order = append(order, s.TraceID)
 		}
-		byID[s.traceID] = append(byID[s.traceID], s)
+		byID[s.TraceID] = append(byID[s.TraceID], s)
 	}
-	var all [][]*span
+	var all [][]*Span
 	for _, id := range order {
 		all = append(all, byID[id])
 	}
 	return all
 }
 
-// node is a span and its depth in the tree.
-type node struct {
-	*span
+// Node is a span and its depth in the tree.
+type Node struct {
+	*Span
 	branch string // the lines of the tree in front of the name
 	stem   string // those in front of what stands below the name
 }
 
-// tree puts a span under its parent, and a span whose parent has not arrived
+// Tree puts a span under its parent, and a span whose parent has not arrived
 // at the top.
-func tree(spans []*span) []node {
+func Tree(spans []*Span) []Node {
 	known := map[string]bool{}
 	for _, s := range spans {
-		known[s.id] = true
+		known[s.ID] = true
 	}
-	children := map[string][]*span{}
+	children := map[string][]*Span{}
 	for _, s := range spans {
-		parent := s.parentID
-		if !known[parent] || parent == s.id {
+		parent := s.ParentID
+		if !known[parent] || parent == s.ID {
 			parent = ""
 		}
 		children[parent] = append(children[parent], s)
 	}
-	var nodes []node
+	var nodes []Node
 	seen := map[string]bool{} // ids come from outside: they may repeat, or form a ring
 	var walk func(parent, indent string)
 	walk = func(parent, indent string) {
 		for i, s := range children[parent] {
-			if seen[s.id] {
+			if seen[s.ID] {
 				continue
 			}
-			seen[s.id] = true
+			seen[s.ID] = true
 			branch, below := "├─ ", "│  "
 			if i == len(children[parent])-1 {
 				branch, below = "└─ ", "   "
@@ -129,42 +154,42 @@ func tree(spans []*span) []node {
 				branch, below = "", ""
 			}
 			stem := indent + below
-			if len(children[s.id]) > 0 {
+			if len(children[s.ID]) > 0 {
 				stem += "│"
 			}
-			nodes = append(nodes, node{span: s, branch: indent + branch, stem: stem})
-			walk(s.id, indent+below)
+			nodes = append(nodes, Node{Span: s, branch: indent + branch, stem: stem})
+			walk(s.ID, indent+below)
 		}
 	}
 	walk("", "")
 	for _, s := range spans {
-		if !seen[s.id] { // a ring has no top: begin anywhere
-			seen[s.id] = true
-			nodes = append(nodes, node{span: s})
-			walk(s.id, "")
+		if !seen[s.ID] { // a ring has no top: begin anywhere
+			seen[s.ID] = true
+			nodes = append(nodes, Node{Span: s})
+			walk(s.ID, "")
 		}
 	}
 	return nodes
 }
 
-// waterfall draws the spans of one trace: a tree, and bars on a common scale.
-func (r renderer) waterfall(spans []*span) {
+// Waterfall draws the spans of one trace: a tree, and bars on a common scale.
+func (r Renderer) Waterfall(spans []*Span) {
 	if len(spans) == 0 {
 		return
 	}
-	begin, end := spans[0].start, spans[0].end
+	begin, end := spans[0].Start, spans[0].End
 	services, broken := map[string]bool{}, 0
 	serviceWidth := 7
 	for _, s := range spans {
-		if s.start.Before(begin) {
-			begin = s.start
+		if s.Start.Before(begin) {
+			begin = s.Start
 		}
-		if s.end.After(end) {
-			end = s.end
+		if s.End.After(end) {
+			end = s.End
 		}
-		services[s.service] = true
-		serviceWidth = min(16, r.width/6, max(serviceWidth, textWidth(s.service)))
-		if s.failed {
+		services[s.Service] = true
+		serviceWidth = min(16, r.Width/6, max(serviceWidth, TextWidth(s.Service)))
+		if s.Failed {
 			broken++
 		}
 	}
@@ -175,54 +200,54 @@ func (r renderer) waterfall(spans []*span) {
 	if broken > 0 {
 		failures = fmt.Sprintf(", %d failed", broken)
 	}
-	room := max(0, r.width-textWidth("trace "+spans[0].traceID+"  "+failures))
-	r.line(r.paint(dim, "trace "), r.paint(cyan, spans[0].traceID), "  ", r.paint(dim, cut(summary, room)), r.paint(red, failures))
+	room := max(0, r.Width-TextWidth("trace "+spans[0].TraceID+"  "+failures))
+	r.Line(r.Paint(dim, "trace "), r.Paint(Cyan, spans[0].TraceID), "  ", r.Paint(dim, cut(summary, room)), r.Paint(red, failures))
 
 	const kindWidth, timeWidth = 8, 8
-	nameWidth := r.width * 42 / 100
-	barWidth := max(1, r.width-nameWidth-kindWidth-serviceWidth-timeWidth-4)
-	for _, n := range tree(spans) {
+	nameWidth := r.Width * 42 / 100
+	barWidth := max(1, r.Width-nameWidth-kindWidth-serviceWidth-timeWidth-4)
+	for _, n := range Tree(spans) {
 		branch := cut(n.branch, nameWidth/2)
-		nameColor, barColor := bold, kindColor(n.kind)
-		if n.failed {
+		nameColor, barColor := Bold, kindColor(n.Kind)
+		if n.Failed {
 			nameColor, barColor = red, red
 		}
-		room := nameWidth - textWidth(branch)
-		r.line(
-			r.paint(dim, branch), r.paint(nameColor, fill(cut(n.name, room-1), room)),
-			r.paint(kindColor(n.kind), fill(cut(n.kind, kindWidth), kindWidth)), " ",
-			fill(cut(n.service, serviceWidth), serviceWidth), " ",
-			padLeft(duration(n.end.Sub(n.start)), timeWidth), "  ",
-			r.paint(barColor, bar(n.start.Sub(begin), n.end.Sub(begin), total, barWidth)),
+		room := nameWidth - TextWidth(branch)
+		r.Line(
+			r.Paint(dim, branch), r.Paint(nameColor, fill(cut(n.Name, room-1), room)),
+			r.Paint(kindColor(n.Kind), fill(cut(n.Kind, kindWidth), kindWidth)), " ",
+			fill(cut(n.Service, serviceWidth), serviceWidth), " ",
+			padLeft(duration(n.End.Sub(n.Start)), timeWidth), "  ",
+			r.Paint(barColor, bar(n.Start.Sub(begin), n.End.Sub(begin), total, barWidth)),
 		)
 		r.notes(n)
 	}
 }
 
 // notes says below a span why it failed and what it is linked to.
-func (r renderer) notes(n node) {
-	note := func(color style, text string) {
-		stem := cut(fill(n.stem, textWidth(n.branch)+2), r.width/2)
-		r.line(r.paint(dim, stem), r.paint(color, cut(text, r.width-textWidth(stem))))
+func (r Renderer) notes(n Node) {
+	note := func(color Style, text string) {
+		stem := cut(fill(n.stem, TextWidth(n.branch)+2), r.Width/2)
+		r.Line(r.Paint(dim, stem), r.Paint(color, cut(text, r.Width-TextWidth(stem))))
 	}
-	if n.failed {
-		text := "✗ " + cmp.Or(n.attrs["error.type"], "error")
-		if n.message != "" && n.message != n.attrs["error.type"] {
-			text += ": " + n.message
+	if n.Failed {
+		text := "✗ " + cmp.Or(n.Attrs["error.type"], "error")
+		if n.Message != "" && n.Message != n.Attrs["error.type"] {
+			text += ": " + n.Message
 		}
 		note(red, text)
-	} else if code := n.attrs["rpc.response.status_code"]; code != "" {
+	} else if code := n.Attrs["rpc.response.status_code"]; code != "" {
 		note(yellow, "! answered with "+code)
 	}
-	for _, link := range n.links {
+	for _, link := range n.Links {
 		note(dim, "↗ linked to trace "+link)
 	}
 }
 
-func kindColor(kind string) style {
+func kindColor(kind string) Style {
 	switch kind {
 	case "server":
-		return green
+		return Green
 	case "client":
 		return blue
 	default:
@@ -255,63 +280,63 @@ func bar(start, end, total time.Duration, width int) string {
 // Metrics of these families are shown series by series, the others counted.
 var shownFamilies = []string{"mcp.", "otelmcp."}
 
-func (r renderer) metrics(points []point) {
+func (r Renderer) metrics(points []Point) {
 	r.heading("METRICS", "histograms as count × average")
-	var shown []point
+	var shown []Point
 	others := map[string]bool{}
 	for _, p := range points {
-		if slices.ContainsFunc(shownFamilies, func(prefix string) bool { return strings.HasPrefix(p.metric, prefix) }) {
+		if slices.ContainsFunc(shownFamilies, func(prefix string) bool { return strings.HasPrefix(p.Metric, prefix) }) {
 			shown = append(shown, p)
 		} else {
-			others[p.metric] = true
+			others[p.Metric] = true
 		}
 	}
-	slices.SortStableFunc(shown, func(a, b point) int {
+	slices.SortStableFunc(shown, func(a, b Point) int {
 		return cmp.Or(
-			strings.Compare(a.metric, b.metric),
-			strings.Compare(a.service, b.service),
-			strings.Compare(abbreviate(a.attrs, metricNames), abbreviate(b.attrs, metricNames)),
+			strings.Compare(a.Metric, b.Metric),
+			strings.Compare(a.Service, b.Service),
+			strings.Compare(abbreviate(a.Attrs, metricNames), abbreviate(b.Attrs, metricNames)),
 		)
 	})
 	for len(shown) > 0 {
 		series := shown[:1]
-		for len(series) < len(shown) && shown[len(series)].metric == series[0].metric {
+		for len(series) < len(shown) && shown[len(series)].Metric == series[0].Metric {
 			series = shown[:len(series)+1]
 		}
 		shown = shown[len(series):]
-		r.line()
-		r.line(r.paint(bold, cut(series[0].metric, r.width-20)), "  ", r.paint(dim, cut(unitName(series[0].unit), 16)))
+		r.Line()
+		r.Line(r.Paint(Bold, cut(series[0].Metric, r.Width-20)), "  ", r.Paint(dim, cut(unitName(series[0].Unit), 16)))
 		r.series(series)
 	}
 	if len(others) > 0 {
-		r.line()
-		r.line(r.paint(dim, cut(fmt.Sprintf("and %s of the runtime, the host and the SDK: %s",
-			plural(len(others), "metric"), strings.Join(slices.Sorted(maps.Keys(others)), ", ")), r.width)))
+		r.Line()
+		r.Line(r.Paint(dim, cut(fmt.Sprintf("and %s of the runtime, the host and the SDK: %s",
+			plural(len(others), "metric"), strings.Join(slices.Sorted(maps.Keys(others)), ", ")), r.Width)))
 	}
 }
 
 // series draws the points of one metric.
-func (r renderer) series(points []point) {
-	if !slices.ContainsFunc(points, func(p point) bool { return p.histogram || p.value != 0 }) {
-		r.line("  ", r.paint(dim, fmt.Sprintf("back at 0 in %d series", len(points))))
+func (r Renderer) series(points []Point) {
+	if !slices.ContainsFunc(points, func(p Point) bool { return p.Histogram || p.Value != 0 }) {
+		r.Line("  ", r.Paint(dim, fmt.Sprintf("back at 0 in %d series", len(points))))
 		return
 	}
 	for _, p := range points {
-		value := number(p.value, p.unit)
-		if p.histogram {
-			value = fmt.Sprintf("%d ×%9s", p.count, average(p))
+		value := number(p.Value, p.Unit)
+		if p.Histogram {
+			value = fmt.Sprintf("%d ×%9s", p.Count, average(p))
 		}
-		label := fill(p.service, 14) + " " + abbreviate(p.attrs, metricNames)
-		room := r.width - textWidth(value) - 3
-		r.line("  ", r.paint(dim, fill(cut(label, room-1), room)), " ", value)
+		label := fill(p.Service, 14) + " " + abbreviate(p.Attrs, metricNames)
+		room := r.Width - TextWidth(value) - 3
+		r.Line("  ", r.Paint(dim, fill(cut(label, room-1), room)), " ", value)
 	}
 }
 
-func average(p point) string {
-	if p.count == 0 {
+func average(p Point) string {
+	if p.Count == 0 {
 		return "–"
 	}
-	return number(p.value/float64(p.count), p.unit)
+	return number(p.Value/float64(p.Count), p.Unit)
 }
 
 // The attributes that tell one series, or one event, from another, and the
@@ -342,7 +367,7 @@ var eventNames = []shortName{
 	{"mcp.session.id", "session="},
 }
 
-func abbreviate(attrs attributes, names []shortName) string {
+func abbreviate(attrs Attributes, names []shortName) string {
 	var parts []string
 	for _, name := range names {
 		value := attrs[name.key]
@@ -354,30 +379,30 @@ func abbreviate(attrs attributes, names []shortName) string {
 	return strings.Join(parts, " · ")
 }
 
-// event draws a log record: its body, and what it is about below.
-func (r renderer) event(e *event) {
+// Event draws a log record: its body, and what it is about below.
+func (r Renderer) Event(e *Event) {
 	color := dim
 	switch {
-	case strings.HasPrefix(e.severity, "ERROR"), strings.HasPrefix(e.severity, "FATAL"):
+	case strings.HasPrefix(e.Severity, "ERROR"), strings.HasPrefix(e.Severity, "FATAL"):
 		color = red
-	case strings.HasPrefix(e.severity, "WARN"):
+	case strings.HasPrefix(e.Severity, "WARN"):
 		color = yellow
 	}
-	name := fill(cut(e.name, 26), 21)
+	name := fill(cut(e.Name, 26), 21)
 	indent := strings.Repeat(" ", 12+1+5+2) // below the name
-	body := wrap(e.body, r.width-textWidth(indent)-textWidth(name)-1)
-	r.line(
-		r.paint(dim, e.at.Format("15:04:05.000")), " ", r.paint(color, fill(cut(e.severity, 5), 5)), "  ",
-		r.paint(bold, name), " ", body[0],
+	body := wrap(e.Body, r.Width-TextWidth(indent)-TextWidth(name)-1)
+	r.Line(
+		r.Paint(dim, e.At.Format("15:04:05.000")), " ", r.Paint(color, fill(cut(e.Severity, 5), 5)), "  ",
+		r.Paint(Bold, name), " ", body[0],
 	)
 	for _, more := range body[1:] {
-		r.line(indent, strings.Repeat(" ", textWidth(name)), " ", more)
+		r.Line(indent, strings.Repeat(" ", TextWidth(name)), " ", more)
 	}
-	about := e.service
-	if attrs := abbreviate(e.attrs, eventNames); attrs != "" {
+	about := e.Service
+	if attrs := abbreviate(e.Attrs, eventNames); attrs != "" {
 		about += " · " + attrs
 	}
-	r.line(indent, r.paint(dim, cut(about, r.width-textWidth(indent))))
+	r.Line(indent, r.Paint(dim, cut(about, r.Width-TextWidth(indent))))
 }
 
 // wrap breaks text between words into lines of at most width columns.
@@ -388,7 +413,7 @@ func wrap(text string, width int) []string {
 		switch {
 		case *last == "":
 			*last = cut(word, width)
-		case textWidth(*last)+1+textWidth(word) <= width:
+		case TextWidth(*last)+1+TextWidth(word) <= width:
 			*last += " " + word
 		default:
 			lines = append(lines, cut(word, width))
@@ -444,7 +469,7 @@ func unitName(unit string) string {
 
 // Widths are counted in columns of a terminal.
 
-func textWidth(s string) (width int) {
+func TextWidth(s string) (width int) {
 	for _, r := range s {
 		width += runeWidth(r)
 	}
@@ -478,7 +503,7 @@ func runeWidth(r rune) int {
 
 // cut shortens s to width columns, and says so with an ellipsis.
 func cut(s string, width int) string {
-	if textWidth(s) <= width {
+	if TextWidth(s) <= width {
 		return s
 	}
 	used, end := 0, 0
@@ -492,8 +517,8 @@ func cut(s string, width int) string {
 	return strings.TrimRight(s[:end], " ") + "…"
 }
 
-func fill(s string, width int) string { return s + strings.Repeat(" ", max(0, width-textWidth(s))) }
+func fill(s string, width int) string { return s + strings.Repeat(" ", max(0, width-TextWidth(s))) }
 
 func padLeft(s string, width int) string {
-	return strings.Repeat(" ", max(0, width-textWidth(s))) + s
+	return strings.Repeat(" ", max(0, width-TextWidth(s))) + s
 }

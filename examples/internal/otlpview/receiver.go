@@ -1,9 +1,11 @@
 // Copyright The otelmcp Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package otlpview shows what the examples emit: an OTLP receiver that keeps
+// what arrives in memory, and a renderer that draws it in the terminal.
+package otlpview
 
-// An OTLP receiver: what a collector does when it listens on port 4318, reduced
+// The receiver: what a collector does when it listens on port 4318, reduced
 // to HTTP with protobuf bodies and to keeping what arrives in memory.
 
 import (
@@ -25,27 +27,28 @@ import (
 
 const maxBody = 8 << 20 // bytes of one export, decompressed
 
-// receiver listens on a free loopback port.
-type receiver struct {
+// Receiver listens on a free loopback port.
+type Receiver struct {
 	*store
-	url  string
+	URL  string
 	web  *http.Server
 	done chan error
 }
 
-func startReceiver() (*receiver, error) {
+// StartReceiver starts one. What ends it is Stop.
+func StartReceiver() (*Receiver, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("the OTLP receiver: %w", err)
 	}
-	r := &receiver{store: newStore(), url: "http://" + ln.Addr().String(), done: make(chan error, 1)}
+	r := &Receiver{store: newStore(), URL: "http://" + ln.Addr().String(), done: make(chan error, 1)}
 	r.web = &http.Server{Handler: r.handler(), ReadHeaderTimeout: 5 * time.Second}
 	go func() { r.done <- r.web.Serve(ln) }()
 	return r, nil
 }
 
-// stop lets the exports in flight finish.
-func (r *receiver) stop(ctx context.Context) error {
+// Stop lets the exports in flight finish.
+func (r *Receiver) Stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	err := r.web.Shutdown(ctx)
@@ -58,7 +61,7 @@ func (r *receiver) stop(ctx context.Context) error {
 	return err
 }
 
-func (r *receiver) handler() http.Handler {
+func (r *Receiver) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("POST /v1/traces", receive(func(req *coltrace.ExportTraceServiceRequest) proto.Message {
 		r.addSpans(req.GetResourceSpans())

@@ -1,7 +1,7 @@
 // Copyright The otelmcp Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package otlpview
 
 // The renderer against text that a person has looked at.
 
@@ -16,21 +16,21 @@ var epoch = time.Date(2026, 7, 28, 12, 0, 0, 0, time.UTC)
 
 func at(ms float64) time.Time { return epoch.Add(time.Duration(ms * float64(time.Millisecond))) }
 
-func fixedTrace() []*span {
-	return []*span{
-		{traceID: "0af7651916cd43dd8448eb211c80319c", id: "1", parentID: "", name: "agent turn", kind: "internal", service: "agent", start: at(0), end: at(100)},
-		{traceID: "0af7651916cd43dd8448eb211c80319c", id: "2", parentID: "1", name: "tools/call a", kind: "client", service: "agent", start: at(10), end: at(60)},
-		{traceID: "0af7651916cd43dd8448eb211c80319c", id: "3", parentID: "2", name: "tools/call a", kind: "server", service: "weather", start: at(15), end: at(55), links: []string{"4bf92f3577b34da6a3ce929d0e0e4736"}},
-		{traceID: "0af7651916cd43dd8448eb211c80319c", id: "4", parentID: "3", name: "sampling/createMessage", kind: "client", service: "weather", start: at(20), end: at(50)},
-		{traceID: "0af7651916cd43dd8448eb211c80319c", id: "5", parentID: "1", name: "tools/call b", kind: "client", service: "agent", start: at(70), end: at(72)},
-		{traceID: "0af7651916cd43dd8448eb211c80319c", id: "6", parentID: "5", name: "tools/call b", kind: "server", service: "weather", start: at(71), end: at(71.5), failed: true, message: "index out of range", attrs: attributes{"error.type": "panic"}},
-		{traceID: "0af7651916cd43dd8448eb211c80319c", id: "7", parentID: "99", name: "a very long name that does not fit in the column it has", kind: "server", service: "weather", start: at(90), end: at(100), attrs: attributes{"rpc.response.status_code": "-32602"}},
+func fixedTrace() []*Span {
+	return []*Span{
+		{TraceID: "0af7651916cd43dd8448eb211c80319c", ID: "1", ParentID: "", Name: "agent turn", Kind: "internal", Service: "agent", Start: at(0), End: at(100)},
+		{TraceID: "0af7651916cd43dd8448eb211c80319c", ID: "2", ParentID: "1", Name: "tools/call a", Kind: "client", Service: "agent", Start: at(10), End: at(60)},
+		{TraceID: "0af7651916cd43dd8448eb211c80319c", ID: "3", ParentID: "2", Name: "tools/call a", Kind: "server", Service: "weather", Start: at(15), End: at(55), Links: []string{"4bf92f3577b34da6a3ce929d0e0e4736"}},
+		{TraceID: "0af7651916cd43dd8448eb211c80319c", ID: "4", ParentID: "3", Name: "sampling/createMessage", Kind: "client", Service: "weather", Start: at(20), End: at(50)},
+		{TraceID: "0af7651916cd43dd8448eb211c80319c", ID: "5", ParentID: "1", Name: "tools/call b", Kind: "client", Service: "agent", Start: at(70), End: at(72)},
+		{TraceID: "0af7651916cd43dd8448eb211c80319c", ID: "6", ParentID: "5", Name: "tools/call b", Kind: "server", Service: "weather", Start: at(71), End: at(71.5), Failed: true, Message: "index out of range", Attrs: Attributes{"error.type": "panic"}},
+		{TraceID: "0af7651916cd43dd8448eb211c80319c", ID: "7", ParentID: "99", Name: "a very long name that does not fit in the column it has", Kind: "server", Service: "weather", Start: at(90), End: at(100), Attrs: Attributes{"rpc.response.status_code": "-32602"}},
 	}
 }
 
 func TestWaterfall(t *testing.T) {
 	var out bytes.Buffer
-	renderer{w: &out, width: 80}.waterfall(fixedTrace())
+	Renderer{W: &out, Width: 80}.Waterfall(fixedTrace())
 	golden(t, out.String(), `
 trace 0af7651916cd43dd8448eb211c80319c  100 ms, 7 spans, 2 services, 1 failed
 agent turn                       internal agent     100 ms  ████████████████████
@@ -48,19 +48,19 @@ a very long name that does not…  server   weather  10.0 ms                    
 
 func TestMetricsAndEvents(t *testing.T) {
 	var out bytes.Buffer
-	renderer{w: &out, width: 80}.report(telemetry{
-		points: []point{
+	Renderer{W: &out, Width: 80}.Report(Telemetry{
+		Points: []Point{
 			{
-				metric: "mcp.server.operation.duration", unit: "s", service: "weather", histogram: true, count: 4, value: 0.010,
-				attrs: attributes{"mcp.method.name": "tools/call", "gen_ai.tool.name": "a", "error.type": "panic", "other": "x"},
+				Metric: "mcp.server.operation.duration", Unit: "s", Service: "weather", Histogram: true, Count: 4, Value: 0.010,
+				Attrs: Attributes{"mcp.method.name": "tools/call", "gen_ai.tool.name": "a", "error.type": "panic", "other": "x"},
 			},
-			{metric: "otelmcp.server.messages", unit: "{message}", service: "weather", value: 3, attrs: attributes{"otelmcp.outcome": "ok"}},
-			{metric: "otelmcp.server.request.size", unit: "By", service: "weather", histogram: true, count: 2, value: 300},
-			{metric: "go.memory.used", unit: "By", service: "weather", value: 1},
+			{Metric: "otelmcp.server.messages", Unit: "{message}", Service: "weather", Value: 3, Attrs: Attributes{"otelmcp.outcome": "ok"}},
+			{Metric: "otelmcp.server.request.size", Unit: "By", Service: "weather", Histogram: true, Count: 2, Value: 300},
+			{Metric: "go.memory.used", Unit: "By", Service: "weather", Value: 1},
 		},
-		events: []*event{{
-			at: epoch, severity: "ERROR", name: "otelmcp.operation", body: "tools/call a panicked, and the body of this event is too long for one line", service: "weather",
-			attrs: attributes{"mcp.method.name": "tools/call", "otelmcp.outcome": "panic", "mcp.session.id": "s1"},
+		Events: []*Event{{
+			At: epoch, Severity: "ERROR", Name: "otelmcp.operation", Body: "tools/call a panicked, and the body of this event is too long for one line", Service: "weather",
+			Attrs: Attributes{"mcp.method.name": "tools/call", "otelmcp.outcome": "panic", "mcp.session.id": "s1"},
 		}},
 	})
 	golden(t, out.String(), `
@@ -99,22 +99,22 @@ func golden(t *testing.T, got, want string) {
 func TestNothingIsWiderThanTheTerminal(t *testing.T) {
 	spans := fixedTrace()
 	for i := range 40 { // a deep tree, with wide characters
-		spans = append(spans, &span{
-			traceID: spans[0].traceID, id: "d" + string(rune('A'+i)), parentID: "d" + string(rune('A'+i-1)),
-			name: strings.Repeat("天気", 30), kind: "server", service: strings.Repeat("気", 20),
-			start: at(float64(i)), end: at(float64(i + 1)), failed: true, message: strings.Repeat("天", 90),
-			links: []string{spans[0].traceID},
+		spans = append(spans, &Span{
+			TraceID: spans[0].TraceID, ID: "d" + string(rune('A'+i)), ParentID: "d" + string(rune('A'+i-1)),
+			Name: strings.Repeat("天気", 30), Kind: "server", Service: strings.Repeat("気", 20),
+			Start: at(float64(i)), End: at(float64(i + 1)), Failed: true, Message: strings.Repeat("天", 90),
+			Links: []string{spans[0].TraceID},
 		})
 	}
 	for _, width := range []int{minWidth, 80, 100, 133, maxWidth} {
 		var out bytes.Buffer
-		renderer{w: &out, width: width}.report(telemetry{
-			spans:  spans,
-			points: []point{{metric: "mcp." + strings.Repeat("m", 300), service: strings.Repeat("s", 300), unit: "s", histogram: true}},
-			events: []*event{{name: strings.Repeat("n", 300), body: strings.Repeat("b", 300), service: strings.Repeat("s", 300)}},
+		Renderer{W: &out, Width: width}.Report(Telemetry{
+			Spans:  spans,
+			Points: []Point{{Metric: "mcp." + strings.Repeat("m", 300), Service: strings.Repeat("s", 300), Unit: "s", Histogram: true}},
+			Events: []*Event{{Name: strings.Repeat("n", 300), Body: strings.Repeat("b", 300), Service: strings.Repeat("s", 300)}},
 		})
 		for line := range strings.Lines(out.String()) {
-			if n := textWidth(strings.TrimSuffix(line, "\n")); n > width {
+			if n := TextWidth(strings.TrimSuffix(line, "\n")); n > width {
 				t.Errorf("width %d: a line of %d columns: %s", width, n, line)
 			}
 		}
@@ -124,12 +124,12 @@ func TestNothingIsWiderThanTheTerminal(t *testing.T) {
 // TestTreeOfNonsense: ids come from outside, so spans can be parents of
 // themselves or of each other.
 func TestTreeOfNonsense(t *testing.T) {
-	nodes := tree([]*span{
-		{id: "a", parentID: "b", name: "ring"},
-		{id: "b", parentID: "a", name: "ring"},
-		{id: "c", parentID: "c", name: "own parent"},
-		{id: "d", name: "twice"},
-		{id: "d", name: "twice"},
+	nodes := Tree([]*Span{
+		{ID: "a", ParentID: "b", Name: "ring"},
+		{ID: "b", ParentID: "a", Name: "ring"},
+		{ID: "c", ParentID: "c", Name: "own parent"},
+		{ID: "d", Name: "twice"},
+		{ID: "d", Name: "twice"},
 	})
 	if len(nodes) != 4 {
 		t.Errorf("%d nodes: %+v", len(nodes), nodes)
@@ -138,7 +138,7 @@ func TestTreeOfNonsense(t *testing.T) {
 
 func TestColor(t *testing.T) {
 	var out bytes.Buffer
-	renderer{w: &out, width: 80, color: true}.waterfall(fixedTrace())
+	Renderer{W: &out, Width: 80, Color: true}.Waterfall(fixedTrace())
 	if !strings.Contains(out.String(), "\x1b[31m") {
 		t.Error("a failed span should be red on a terminal")
 	}

@@ -73,15 +73,23 @@ func (d *deliveries) to(name string, u *url.URL) *destination {
 	return d.dests[name]
 }
 
+// metrics is the signal whose exports say all that there is to say: what one of
+// them did not deliver, the next does.
+const metrics = "metrics"
+
 // watch runs one export of signal to dest.
-func (d *deliveries) watch(ctx context.Context, signal string, dest *destination, export func(context.Context) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (d *deliveries) watch(reader context.Context, signal string, dest *destination, export func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(reader)
 	defer cancel(nil)
 	stop := context.AfterFunc(dest.ctx, func() { cancel(context.Cause(dest.ctx)) })
 	defer stop()
 	err := dest.ctx.Err()
 	if err == nil {
 		err = export(ctx)
+	}
+	// A reader breaks off an export when it shuts down, and then collects once more.
+	if err != nil && signal == metrics && errors.Is(reader.Err(), context.Canceled) && dest.ctx.Err() == nil {
+		return &deliveryError{err}
 	}
 	if err != nil {
 		if cause := context.Cause(dest.ctx); cause != nil {
@@ -200,7 +208,7 @@ type watchedMetrics struct {
 }
 
 func (w *watchedMetrics) Export(ctx context.Context, rm *metricdata.ResourceMetrics) error {
-	return w.d.watch(ctx, "metrics", w.dest, func(ctx context.Context) error { return w.Exporter.Export(ctx, rm) })
+	return w.d.watch(ctx, metrics, w.dest, func(ctx context.Context) error { return w.Exporter.Export(ctx, rm) })
 }
 
 type watchedLogs struct {

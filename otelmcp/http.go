@@ -679,12 +679,15 @@ func (x *exchange) wrap(w http.ResponseWriter) http.ResponseWriter {
 			return func() {
 				x.flush(w)
 				next()
+				x.wasFlushed(nil)
 			}
 		},
 		FlushError: func(next httpsnoop.FlushErrorFunc) httpsnoop.FlushErrorFunc {
 			return func() error {
 				x.flush(w)
-				return next()
+				err := next()
+				x.wasFlushed(err)
+				return err
 			}
 		},
 		EnableFullDuplex: func(next httpsnoop.EnableFullDuplexFunc) httpsnoop.EnableFullDuplexFunc {
@@ -769,6 +772,18 @@ func (x *exchange) flush(w http.ResponseWriter) {
 	x.flushed = true
 }
 
+// wasFlushed is told that what was written is on its way, or that it is not. What
+// there is to record of it has waited for that, so as not to hold it up.
+func (x *exchange) wasFlushed(err error) {
+	defer x.i.rec.Guard()
+	x.out.Lock()
+	defer x.out.Unlock()
+	x.failed = x.failed || err != nil && !errors.Is(err, http.ErrNotSupported)
+	if x.stream != nil {
+		x.stream.settle()
+	}
+}
+
 // header is told that the response's header goes out with this status; only
 // the first final one counts.
 func (x *exchange) header(w http.ResponseWriter, status int) {
@@ -813,8 +828,8 @@ func (x *exchange) wrote(p []byte, sent []*outgoing, err error) {
 	// Two errors are net/http's word that a response cannot have this body: what it
 	// can have goes out.
 	x.failed = x.failed || err != nil && !errors.Is(err, http.ErrBodyNotAllowed) && !errors.Is(err, http.ErrContentLength)
-	for _, o := range sent {
-		x.stream.sent(o, x.failed)
+	if len(sent) > 0 {
+		x.stream.unsettled = append(x.stream.unsettled, sent...)
 	}
 	if len(p) == 0 || x.kind != responseJSON {
 		return

@@ -256,11 +256,19 @@ func (c *httpCase) run(t *testing.T, wrap func(*server.MCPServer, http.Handler) 
 	if c.serve == "small" {
 		h = http.MaxBytesHandler(h, 200)
 	}
+	over := make(chan struct{}, 1)
+	if c.ended {
+		next := h
+		h = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			next.ServeHTTP(w, r)
+			if r.Method == http.MethodGet {
+				over <- struct{}{} // mcp-go forgets the session last
+			}
+		})
+	}
 	talk := converse(t, h)
 	var stream net.Conn
 	if c.ended {
-		over := make(chan struct{})
-		s.GetHooks().AddOnUnregisterSession(func(context.Context, server.ClientSession) { close(over) })
 		_ = talk.stream().Close()
 		recv(t, over)
 	}

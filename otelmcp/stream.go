@@ -24,13 +24,15 @@ import (
 // stream is the response of an exchange that is a stream of events. Its fields
 // are guarded by the exchange's out.
 type stream struct {
-	x        *exchange
-	scanner  *sse.Scanner
-	on       message     // what its connection is, for what is sent on it
-	found    []*outgoing // by the scanner, in what is being written
-	sse      bool        // of the HTTP+SSE transport
-	messages int
-	pings    []*outgoing // that wait for an answer
+	x       *exchange
+	scanner *sse.Scanner
+	on      message     // what its connection is, for what is sent on it
+	found   []*outgoing // by the scanner, in what is being written
+	// unsettled are messages that were written and are not recorded yet.
+	unsettled []*outgoing
+	sse       bool // of the HTTP+SSE transport
+	messages  int
+	pings     []*outgoing // that wait for an answer
 }
 
 // maxPings bounds the pings that wait on one stream.
@@ -148,6 +150,7 @@ func (x *exchange) openStream() {
 // write is told what is about to be written, and returns the messages that end in
 // it.
 func (s *stream) write(p []byte) []*outgoing {
+	s.settle()
 	s.found = nil
 	_, _ = s.scanner.Write(p)
 	return s.found
@@ -206,6 +209,14 @@ func (s *stream) event(e sse.Event) {
 	s.messages++
 	s.connect()
 	s.found = append(s.found, x.i.watchOutgoing(x.parent(), &s.on, e.Data, e.Size, x.i.askedIn(s.on.session, true)))
+}
+
+// settle records what was written before.
+func (s *stream) settle() {
+	for _, out := range s.unsettled {
+		s.sent(out, s.x.failed)
+	}
+	s.unsettled = s.unsettled[:0]
 }
 
 // sent is told that a message was written, or that it was not.
@@ -404,6 +415,7 @@ func (x *exchange) endStream() {
 	if x.stream == nil {
 		return
 	}
+	x.stream.settle()
 	for _, ping := range x.stream.pings {
 		ping.end(semconv.OTelMCPOutcomeCancelled)
 	}

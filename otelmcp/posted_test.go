@@ -230,7 +230,7 @@ func TestPostedHoldsNoBytes(t *testing.T) {
 		return int(m.HeapAlloc >> 20)
 	}
 	before := heap()
-	const n = 40
+	const n = 20
 	for range n { // whether it is a request its end says, which is not looked at
 		c.do(step{send: rawPostTo(toMessages, `{"jsonrpc":"2.0","method":"evil","params":{"x":"`+strings.Repeat("x", 1<<20)+`"}}`)})
 	}

@@ -138,6 +138,7 @@ func TestClientIsAskedInResults(t *testing.T) {
 				t.Error("the handler's error is lost")
 			}
 		})
+		eventually(t, func() bool { return len(eventsAbout(capture, "elicitation/create")) > 0 }) // it ends with the test's context
 		if e := event(only(t, eventsAbout(capture, "elicitation/create"))); e["otelmcp.outcome"] != "error" || e["error.type"] != "unanswered" {
 			t.Errorf("the event says %v", e)
 		}

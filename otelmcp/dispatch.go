@@ -311,15 +311,7 @@ func (i *Instrumentation) describePeer(m *message, s server.ClientSession) (know
 	}
 	// What the session object says of its client is not asked: mcp-go has one
 	// object for all stdio sessions, with what the last client said.
-	m.SessionID, m.Transport, m.Network = known.ID, known.Transport, known.Network
-	if p := known.Peer(); p != nil {
-		if m.ClientName == "" {
-			m.ClientName, m.ClientVersion = p.Name, p.Version
-		}
-		if m.ProtocolVersion == "" {
-			m.ProtocolVersion = p.ProtocolVersion
-		}
-	}
+	m.describeKnown(known)
 	return known
 }
 

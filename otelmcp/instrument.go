@@ -16,8 +16,8 @@ import (
 )
 
 // Instrumentation is the telemetry of one server. Its methods are safe for
-// concurrent use. There is nothing to shut down: it starts no goroutine, and
-// what it emitted is flushed by the providers that it emitted to.
+// concurrent use. There is nothing to shut down: no goroutine of it outlives a
+// message, and what it emitted is flushed by the providers that it emitted to.
 type Instrumentation struct {
 	base
 	srv *server.MCPServer

@@ -185,7 +185,8 @@ func (p *Pipeline) buildLoggers(ctx context.Context, cfg config, res *resource.R
 		return nil
 	}
 	exp = &watchedLogs{Exporter: exp, d: p.deliveries, dest: p.destination("logs", name)}
-	p.loggers = sdklog.NewLoggerProvider(sdklog.WithProcessor(sdklog.NewBatchProcessor(exp)), sdklog.WithResource(res))
+	p.loggers = sdklog.NewLoggerProvider(sdklog.WithResource(res), sdklog.WithAllowKeyDuplication(), // unique sees to it
+		sdklog.WithProcessor(unique{}), sdklog.WithProcessor(sdklog.NewBatchProcessor(exp)))
 	return nil
 }
 

@@ -257,6 +257,13 @@ const (
 	// OTelMCPAuthPolicyKey (string): The policy or rule that decided.
 	OTelMCPAuthPolicyKey = attribute.Key("otelmcp.auth.policy")
 
+	// OTelMCPAuthErrorMessageKey (string): What the check said of a decision that
+	// did not allow, scrubbed and capped.
+	OTelMCPAuthErrorMessageKey = attribute.Key("otelmcp.auth.error.message")
+
+	// OTelMCPUserHashKeyIDKey (string): Which key `user.hash` was made with.
+	OTelMCPUserHashKeyIDKey = attribute.Key("otelmcp.user.hash.key_id")
+
 	// OTelMCPDefinitionKindKey (closed enum): What kind of definition changed.
 	OTelMCPDefinitionKindKey = attribute.Key("otelmcp.definition.kind")
 
@@ -573,6 +580,8 @@ const (
 	OTelMCPAuthKindAuthentication = "authentication"
 	// May they?
 	OTelMCPAuthKindAuthorization = "authorization"
+	// The program said none of these.
+	OTelMCPAuthKindOther = "_OTHER"
 )
 
 // Values of OTelMCPAuthDecisionKey.
@@ -585,6 +594,8 @@ const (
 	OTelMCPAuthDecisionChallenge = "challenge"
 	// The check itself failed.
 	OTelMCPAuthDecisionError = "error"
+	// The program said none of these.
+	OTelMCPAuthDecisionOther = "_OTHER"
 )
 
 // Values of OTelMCPAuthReasonKey.
@@ -595,6 +606,8 @@ const (
 	OTelMCPAuthReasonMissingCredentials = "missing_credentials"
 	// They could not be read.
 	OTelMCPAuthReasonMalformedCredentials = "malformed_credentials"
+	// They were refused by somebody who does not say why.
+	OTelMCPAuthReasonInvalidCredentials = "invalid_credentials"
 	// They are no longer valid.
 	OTelMCPAuthReasonExpired = "expired"
 	// They are not valid yet.
@@ -631,6 +644,8 @@ const (
 	OTelMCPAuthReasonIssuerMismatch = "issuer_mismatch"
 	// The verifier could not be reached, or failed.
 	OTelMCPAuthReasonVerifierUnavailable = "verifier_unavailable"
+	// The program said none of these.
+	OTelMCPAuthReasonOther = "_OTHER"
 )
 
 // Values of OTelMCPAuthMechanismKey.
@@ -651,10 +666,14 @@ const (
 	OTelMCPAuthMechanismOAuthRefresh = "oauth_refresh"
 	// An OAuth client registration.
 	OTelMCPAuthMechanismOAuthRegistration = "oauth_registration"
+	// The OAuth metadata of a protected resource or of an authorization server.
+	OTelMCPAuthMechanismOAuthDiscovery = "oauth_discovery"
 	// No credentials.
 	OTelMCPAuthMechanismNone = "none"
 	// Something else.
 	OTelMCPAuthMechanismCustom = "custom"
+	// The program said none of these.
+	OTelMCPAuthMechanismOther = "_OTHER"
 )
 
 // Values of OTelMCPDefinitionKindKey.

@@ -8,11 +8,15 @@ package otelmcp_test
 // that their clients abandon leave behind.
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
@@ -22,6 +26,8 @@ import (
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp"
@@ -29,7 +35,7 @@ import (
 
 // paired runs both in turns and returns the median of the ratio of their times.
 func paired(bare, ours func() time.Duration) float64 {
-	const rounds = 21
+	const rounds = 41
 	var ratios [rounds]float64
 	for k := range ratios {
 		first, second := bare, ours
@@ -46,52 +52,106 @@ func paired(bare, ours func() time.Duration) float64 {
 	return ratios[rounds/2]
 }
 
-// BenchmarkHTTPEdge prints the time of tools/call over HTTP with 16 callers, and
-// of the first byte of an event, as ratios: of a server behind the edge to one that
-// is instrumented without it, which is what the edge costs, and to a bare one, with
-// all three signals on and every span sampled.
-func BenchmarkHTTPEdge(b *testing.B) {
-	serve := func(instrument, edge bool) (*httptest.Server, *http.Client) {
-		s := newEverything()
-		s.do(func(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-			_ = server.ServerFromContext(ctx).SendNotificationToClient(ctx, "notifications/progress", map[string]any{"progressToken": 1})
-			return mcp.NewToolResultText("done"), nil
-		})
-		h := quietHTTP(s.MCPServer, server.WithStateLess(true))
-		if instrument {
-			i := otelmcp.Instrument(s.MCPServer, sdkPipeline(b, sdktrace.AlwaysSample()).options()...)
-			if edge {
-				h = i.Handler(h)
-			}
-		}
-		web := httptest.NewServer(h)
-		b.Cleanup(web.Close)
-		hc := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
-		b.Cleanup(hc.CloseIdleConnections)
-		return web, hc
+// servesBenchmark names, for a child process, the server that it is to be.
+const servesBenchmark = "OTELMCP_SERVE_BENCHMARK"
+
+func TestMain(m *testing.M) {
+	if kind := os.Getenv(servesBenchmark); kind != "" {
+		serveBenchmark(kind)
+		return
 	}
-	call := func(web *httptest.Server, hc *http.Client, body string) time.Duration {
+	os.Exit(m.Run())
+}
+
+// workTime is what a tool takes that asks a database, or another service.
+const workTime = 5 * time.Millisecond
+
+// serveBenchmark serves until its standard input ends. Log records go through the
+// SDK as package exporters sets it up.
+func serveBenchmark(kind string) {
+	srv := echoServer()
+	srv.AddTool(mcp.NewTool("progress"), func(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		_ = server.ServerFromContext(ctx).SendNotificationToClient(ctx, "notifications/progress", map[string]any{"progressToken": 1})
+		return mcp.NewToolResultText("done"), nil
+	})
+	srv.AddTool(mcp.NewTool("works"), func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		time.Sleep(workTime)
+		return mcp.NewToolResultText("done"), nil
+	})
+	h := quietHTTP(srv, server.WithStateLess(true))
+	if kind != "bare" {
+		i := otelmcp.Instrument(srv,
+			otelmcp.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithBatcher(discardSpans{}))),
+			otelmcp.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))),
+			otelmcp.WithLoggerProvider(sdklog.NewLoggerProvider(
+				sdklog.WithAllowKeyDuplication(), sdklog.WithProcessor(sdklog.NewBatchProcessor(discardLogs{})))))
+		if kind == "edge" {
+			h = i.Handler(h)
+		}
+	}
+	web := httptest.NewServer(h)
+	defer web.Close()
+	fmt.Println(web.URL)
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// benchmarkServer starts a server in a process of its own, as clients meet them:
+// in one process the client would wait for the server's goroutines.
+func benchmarkServer(b *testing.B, kind string) (call func(body string) (firstByte time.Duration)) {
+	cmd := exec.CommandContext(b.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), servesBenchmark+"="+kind)
+	cmd.Stderr = os.Stderr
+	stop, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = stop.Close()
+		_ = cmd.Wait()
+	})
+	url, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		b.Fatal(err)
+	}
+	hc := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	b.Cleanup(hc.CloseIdleConnections)
+	return func(body string) time.Duration {
 		start := time.Now()
-		res, err := hc.Post(web.URL, "application/json", strings.NewReader(body))
+		res, err := hc.Post(strings.TrimSpace(url), "application/json", strings.NewReader(body))
 		if err != nil {
 			b.Fatal(err)
 		}
-		first := make([]byte, 1)
-		_, _ = io.ReadFull(res.Body, first)
+		_, _ = io.ReadFull(res.Body, make([]byte, 1))
 		took := time.Since(start)
 		_, _ = io.Copy(io.Discard, res.Body)
 		_ = res.Body.Close()
 		return took
 	}
+}
+
+// BenchmarkHTTPEdge prints the time of tools/call over HTTP with 16 callers, of a
+// tool that only echoes, so that the processor is all that they wait for, and of
+// one that takes a while; and the time of the first byte of an event. They are
+// ratios: of a server behind the edge to one that is instrumented without it, which
+// is what the edge costs, and to a bare one, with all three signals on and every
+// span sampled.
+func BenchmarkHTTPEdge(b *testing.B) {
 	const callers, calls = 16, 50
-	load := func(web *httptest.Server, hc *http.Client) func() time.Duration {
+	load := func(call func(string) time.Duration, params string) func() time.Duration {
 		return func() time.Duration {
 			start := time.Now()
 			var wg sync.WaitGroup
 			for range callers {
 				wg.Go(func() {
 					for range calls {
-						call(web, hc, rpc("1", "tools/call", callEcho))
+						call(rpc("1", "tools/call", params))
 					}
 				})
 			}
@@ -99,24 +159,23 @@ func BenchmarkHTTPEdge(b *testing.B) {
 			return time.Since(start)
 		}
 	}
-	firstByte := func(web *httptest.Server, hc *http.Client) func() time.Duration {
+	firstByte := func(call func(string) time.Duration) func() time.Duration {
 		return func() time.Duration {
-			took := make([]time.Duration, 50)
+			took := make([]time.Duration, 101)
 			for k := range took {
-				took[k] = call(web, hc, rpc("1", "tools/call", `{"name":"custom"}`))
+				took[k] = call(rpc("1", "tools/call", `{"name":"progress"}`))
 			}
 			slices.Sort(took)
 			return took[len(took)/2]
 		}
 	}
-	bareWeb, bareClient := serve(false, false)
-	innerWeb, innerClient := serve(true, false)
-	web, hc := serve(true, true)
+	bare, inner, edge := benchmarkServer(b, "bare"), benchmarkServer(b, "instrumented"), benchmarkServer(b, "edge")
 	for b.Loop() {
-		b.ReportMetric(paired(load(innerWeb, innerClient), load(web, hc)), "calls/no_edge")
-		b.ReportMetric(paired(firstByte(innerWeb, innerClient), firstByte(web, hc)), "firstbyte/no_edge")
-		b.ReportMetric(paired(load(bareWeb, bareClient), load(web, hc)), "calls/bare")
-		b.ReportMetric(paired(firstByte(bareWeb, bareClient), firstByte(web, hc)), "firstbyte/bare")
+		b.ReportMetric(paired(load(inner, callEcho), load(edge, callEcho)), "calls/no_edge")
+		b.ReportMetric(paired(firstByte(inner), firstByte(edge)), "firstbyte/no_edge")
+		b.ReportMetric(paired(load(bare, callEcho), load(edge, callEcho)), "calls/bare")
+		b.ReportMetric(paired(load(bare, `{"name":"works"}`), load(edge, `{"name":"works"}`)), "calls_of_5ms/bare")
+		b.ReportMetric(paired(firstByte(bare), firstByte(edge)), "firstbyte/bare")
 		b.ReportMetric(0, "ns/op")
 	}
 }

@@ -10,6 +10,7 @@ package otelmcp
 import (
 	"context"
 	"maps"
+	"net/http"
 	"slices"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -39,12 +40,23 @@ func newBase(cfg *config, client bool) base {
 		Client:         client,
 		Attributes:     cfg.attributes,
 		Scrub:          cfg.scrub,
+		HashKey:        cfg.hashKey,
+		HashKeyID:      cfg.hashKeyID,
 	})}
 }
 
 func (b base) spanContext(ctx context.Context) (sc trace.SpanContext) {
 	defer b.rec.Guard()
 	return trace.SpanContextFromContext(ctx)
+}
+
+// inRequest returns ctx with the trace context that an HTTP request came with, where
+// ctx has none and callers choose the trace.
+func (b base) inRequest(ctx context.Context, r *http.Request) context.Context {
+	if b.cfg.publicEndpoint || b.spanContext(ctx).IsValid() {
+		return ctx
+	}
+	return b.extract(ctx, propagation.HeaderCarrier(r.Header))
 }
 
 // extract returns ctx with the remote span context that c carries, if any.
@@ -110,23 +122,33 @@ func (c metaCarrier) Keys() []string {
 	return keys
 }
 
-// maxRoles caps how many roles of a principal are recorded.
-const maxRoles = 64
-
 // identify asks on whose behalf o is handled.
 func (b base) identify(o *operation.Operation) {
-	if b.cfg.identity == nil {
-		return
+	id := b.identityOf(o.Context)
+	o.UserID = id.UserID
+	o.UserRoles = b.rec.Names(semconv.UserRolesKey, id.Roles)
+}
+
+// identityOf is on whose behalf something is handled in ctx: whom the program
+// names, or else who was authenticated.
+func (b base) identityOf(ctx context.Context) (id Identity) {
+	if b.cfg.identity != nil {
+		id = b.askIdentity(ctx)
 	}
-	defer b.rec.Guard()
-	id := b.cfg.identity(o.Context)
-	o.UserID = scrub.Name(id.UserID, operation.MaxName)
-	if len(id.Roles) > 0 {
-		o.UserRoles = make([]string, min(len(id.Roles), maxRoles))
-		for k := range o.UserRoles {
-			o.UserRoles[k] = scrub.Name(id.Roles[k], operation.MaxName)
+	if id.UserID != "" {
+		return id
+	}
+	if about, ok := ctx.Value(subjectKey{}).(subject); ok {
+		if who := about.decisions().Who(); who != nil {
+			return Identity{UserID: who.UserID, Roles: who.UserRoles}
 		}
 	}
+	return id
+}
+
+func (b base) askIdentity(ctx context.Context) (id Identity) {
+	defer b.rec.Guard()
+	return b.cfg.identity(ctx)
 }
 
 // silent asks the operator's filter; one that panics silences nothing.

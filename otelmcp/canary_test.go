@@ -211,6 +211,13 @@ func eachString(t *testing.T, c *telemetrytest.Capture, f func(where, text strin
 						all("exemplar", e.FilteredAttributes)
 					}
 				}
+			case metricdata.Histogram[int64]:
+				for _, p := range d.DataPoints {
+					all("metric "+m.Name, p.Attributes.ToSlice())
+					for _, e := range p.Exemplars {
+						all("exemplar", e.FilteredAttributes)
+					}
+				}
 			default:
 				t.Errorf("metric %s is a %T, whose points are not looked at", m.Name, d)
 			}

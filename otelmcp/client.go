@@ -83,7 +83,7 @@ func (r *remote) start(o *operation.Operation, ctx context.Context, role operati
 
 // call is one request on its way.
 type call struct {
-	operation.Operation
+	clientOp
 	request transport.JSONRPCRequest // as it is sent
 	params  jsonrpc.Params
 }
@@ -94,7 +94,7 @@ func (r *remote) SendRequest(ctx context.Context, request transport.JSONRPCReque
 		return r.t.SendRequest(ctx, r.carrying(ctx, request, nil))
 	}
 	r.session.use(r)
-	c := &call{request: request}
+	c := &call{clientOp: clientOp{r: r}, request: request}
 	r.begin(c, ctx)
 	returned := false
 	defer func() {
@@ -103,7 +103,7 @@ func (r *remote) SendRequest(ctx context.Context, request transport.JSONRPCReque
 			c.Finish()
 		}
 	}()
-	response, err := r.t.SendRequest(r.traced(&c.Operation), c.request)
+	response, err := r.t.SendRequest(r.traced(&c.clientOp), c.request)
 	returned = true
 	r.settle(c, response, err)
 	c.Finish()
@@ -124,13 +124,14 @@ func (r *remote) begin(c *call, ctx context.Context) {
 	}
 	c.Enrich = r.enriches(c)
 	c.Begin()
+	c.Publish(operation.Parsed)
 	if r.cfg.content != 0 && c.Recording() {
 		r.captureParams(c)
 	}
 	if !readable {
 		return
 	}
-	c.request = r.carrying(&c.Operation, c.request, &c.params)
+	c.request = r.carrying(&c.clientOp, c.request, &c.params)
 	if sent, ok := c.request.Params.(json.RawMessage); ok {
 		raw = sent
 	}
@@ -262,17 +263,20 @@ func (r *remote) carrying(ctx context.Context, request transport.JSONRPCRequest,
 	return request
 }
 
-// traced returns the context that o's message is sent in, and sees which version
-// of HTTP carries it, until that is known.
-func (r *remote) traced(o *operation.Operation) context.Context {
-	if !r.endpoint.http || r.httpVersion.Load() != nil {
+// traced returns the context that o's message is sent in. Over HTTP it sees, in the
+// headers that go out, which version of HTTP carries the message, until that is
+// known, and which kind of credentials the message is sent with.
+func (r *remote) traced(o *clientOp) context.Context {
+	if !r.endpoint.http {
 		return o
 	}
 	saw := func(version string) { r.httpVersion.CompareAndSwap(nil, &version) }
 	return httptrace.WithClientTrace(o, &httptrace.ClientTrace{
-		// Only the names of headers tell the versions apart. Values are not read.
-		WroteHeaderField: func(name string, _ []string) {
+		// Only the names of headers are looked at, and which scheme an Authorization is of.
+		WroteHeaderField: func(name string, values []string) {
+			o.sees(name, values)
 			switch {
+			case r.httpVersion.Load() != nil:
 			case strings.HasPrefix(name, ":"):
 				saw("2")
 			case strings.EqualFold(name, "Host"):
@@ -305,6 +309,9 @@ func (r *remote) settle(c *call, response *transport.JSONRPCResponse, err error)
 		c.Stage = semconv.OTelMCPStageHandler
 		c.ResponseSize = responseSize(response)
 		r.settleResult(c, response.Result)
+	}
+	if err != nil || response == nil || len(response.Result) == 0 {
+		c.observe(err)
 	}
 	if c.SessionID == "" {
 		c.SessionID = r.session.id()
@@ -436,7 +443,7 @@ func (r *remote) SendNotification(ctx context.Context, n mcp.JSONRPCNotification
 		return r.t.SendNotification(ctx, carryingNotification(n, r.inject(ctx), r.fields))
 	}
 	r.session.use(r)
-	o := &operation.Operation{}
+	o := &clientOp{r: r}
 	n = r.beginNotification(o, ctx, n)
 	returned := false
 	defer func() {
@@ -452,23 +459,25 @@ func (r *remote) SendNotification(ctx context.Context, n mcp.JSONRPCNotification
 	return err
 }
 
-func (r *remote) beginNotification(o *operation.Operation, ctx context.Context, n mcp.JSONRPCNotification) (sent mcp.JSONRPCNotification) {
+func (r *remote) beginNotification(o *clientOp, ctx context.Context, n mcp.JSONRPCNotification) (sent mcp.JSONRPCNotification) {
 	sent = n
 	defer r.rec.Guard()
-	r.start(o, ctx, operation.RoleClient, n.Method)
+	r.start(&o.Operation, ctx, operation.RoleClient, n.Method)
 	o.Stage = semconv.OTelMCPStageTransport
-	r.describeNotification(o, n)
+	r.describeNotification(&o.Operation, n)
 	o.Begin()
+	o.Publish(operation.Parsed)
 	return carryingNotification(n, r.inject(o), r.fields)
 }
 
-func (r *remote) settleNotification(o *operation.Operation, err error) {
+func (r *remote) settleNotification(o *clientOp, err error) {
 	defer r.rec.Guard()
 	if v := r.httpVersion.Load(); v != nil {
 		o.HTTPVersion = *v
 	}
 	if err != nil {
-		fail(o, err)
+		fail(&o.Operation, err)
+		o.observe(err)
 		r.session.failed(r, err)
 		return
 	}
@@ -512,9 +521,18 @@ func carryingNotification(n mcp.JSONRPCNotification, carrier propagation.MapCarr
 
 // Start starts the transport. Where a connection is a session, it begins one.
 func (r *remote) Start(ctx context.Context) error {
+	if !r.rec.Observed() {
+		return r.t.Start(ctx)
+	}
+	o := r.connecting(ctx)
+	if r.endpoint.http {
+		ctx = r.traced(o)
+	}
 	err := r.t.Start(ctx)
-	if err == nil && r.rec.Observed() {
+	if err == nil {
 		r.session.use(r)
+	} else {
+		o.refusedStart(err)
 	}
 	return err
 }

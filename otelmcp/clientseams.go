@@ -82,7 +82,7 @@ func (s *clientSeams) reportCoverage() {
 
 // seamCall is one request, and the span that mcp-go holds of it.
 type seamCall struct {
-	operation.Operation
+	clientOp
 	s   *clientSeams
 	err error
 }
@@ -92,9 +92,9 @@ func (s *clientSeams) Start(ctx context.Context, name string, _ tracing.SpanKind
 	if !s.rec.Observed() {
 		return ctx, toolSpan{}
 	}
-	c := &seamCall{s: s}
+	c := &seamCall{clientOp: clientOp{r: s.remote}, s: s}
 	s.begin(c, ctx, strings.TrimPrefix(name, "mcp."))
-	return c, c
+	return s.traced(&c.clientOp), c
 }
 
 func (s *clientSeams) begin(c *seamCall, ctx context.Context, method string) {
@@ -105,6 +105,7 @@ func (s *clientSeams) begin(c *seamCall, ctx context.Context, method string) {
 		c.ProtocolVersion = v
 	}
 	c.Begin()
+	c.Publish(operation.Parsed)
 }
 
 // Inject puts the context of the request's span into its headers.
@@ -162,6 +163,7 @@ func (c *seamCall) settle() {
 	if _, failed := errors.AsType[*transport.Error](c.err); failed {
 		fail(&c.Operation, c.err)
 		c.Expected = probe && (c.Outcome == semconv.OTelMCPOutcomeTimeout || refusesProbe(c.HTTPStatus)) || endsSubscription(&c.Operation)
+		c.observe(c.err)
 		return
 	}
 	c.Stage = semconv.OTelMCPStageDispatch
@@ -170,6 +172,7 @@ func (c *seamCall) settle() {
 		c.Outcome = semconv.OTelMCPOutcomeError
 	}
 	c.Expected = probe
+	c.observe(c.err)
 }
 
 // codeOf is the JSON-RPC code that mcp-go made err of, or 0 when that is lost.

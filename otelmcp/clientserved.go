@@ -77,9 +77,10 @@ func (r *remote) requestHandler(handle transport.RequestHandler) transport.Reque
 	return func(ctx context.Context, request transport.JSONRPCRequest) (*transport.JSONRPCResponse, error) {
 		params, _ := request.Params.(map[string]any)
 		meta, _ := params["_meta"].(map[string]any)
-		o := &operation.Operation{}
-		r.incoming(o, ctx, request.Method, meta)
+		o := &clientOp{r: r}
+		r.incoming(&o.Operation, ctx, request.Method, meta)
 		o.RequestID, _ = jsonrpc.ID(request.ID.Value())
+		o.Publish(operation.Parsed)
 		returned := false
 		defer func() {
 			if !returned {
@@ -91,7 +92,7 @@ func (r *remote) requestHandler(handle transport.RequestHandler) transport.Reque
 		returned = true
 		switch {
 		case err != nil:
-			fail(o, err)
+			fail(&o.Operation, err)
 			if o.Outcome == semconv.OTelMCPOutcomeError {
 				o.Code = operation.CodeInternalError // as the transport answers
 			}

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -56,6 +57,7 @@ type message struct {
 	// Set from the goroutine that runs a tool's handler. When the call became
 	// a task, that one outlives the operation.
 	handlerRan, panicked atomic.Bool
+	filter               sync.Once // what the filters decided is recorded
 }
 
 // answerKey is what the id of the message's answer is compared by; "" when it is
@@ -71,7 +73,8 @@ type messageKey struct{}
 
 // Value makes the message findable from the context that it is handled in.
 func (m *message) Value(key any) any {
-	if _, ok := key.(messageKey); ok {
+	switch key.(type) {
+	case messageKey, subjectKey:
 		return m
 	}
 	return m.Context.Value(key)
@@ -223,6 +226,7 @@ func (i *Instrumentation) begin(m *message, method string) (ctx context.Context)
 	if _, ok := m.edge.(*lines); ok && m.Transport != semconv.OTelMCPTransportStdio {
 		m.edge, m.onLedger = nil, false // a program's own dispatch, in the context of the connection
 	}
+	m.Publish(operation.Begun)
 	m.beginSpan()
 	if x, ok := m.edge.(*exchange); ok && m == &x.m {
 		x.begun.Store(&connection{
@@ -324,9 +328,7 @@ func (m *message) setProtocolVersion(v string) {
 
 // user is the principal of what is handled in ctx, or "".
 func (i *Instrumentation) user(ctx context.Context) string {
-	who := &operation.Operation{Context: ctx}
-	i.identify(who)
-	return who.UserID
+	return i.identityOf(ctx).UserID
 }
 
 // dispatchSpan is what mcp-go holds of a message.

@@ -673,6 +673,17 @@ var (
 	digestRE = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 )
 
+// filtered is what the server's filters decide about it.
+func (w want) filtered() (decision, reason string) {
+	switch {
+	case w.outcome == "denied":
+		return "deny", "hidden"
+	case w.stage == "handler" && (w.method == "tools/call" || w.method == "prompts/get"):
+		return "allow", "ok"
+	}
+	return "", ""
+}
+
 // attributes are the attributes that the span must have, no more and no fewer.
 // A value of nil is checked by checkSpan.
 func (w want) attributes(p *peer) map[attribute.Key]any {
@@ -690,6 +701,10 @@ func (w want) attributes(p *peer) map[attribute.Key]any {
 	}
 	if w.method == "tools/call" {
 		attrs["gen_ai.operation.name"] = "execute_tool"
+	}
+	if decision, reason := w.filtered(); decision != "" {
+		attrs["otelmcp.auth.kind"], attrs["otelmcp.auth.mechanism"] = "authorization", "custom"
+		attrs["otelmcp.auth.decision"], attrs["otelmcp.auth.reason"] = decision, reason
 	}
 	set("gen_ai.tool.name", w.tool)
 	set("gen_ai.prompt.name", w.prompt)

@@ -754,7 +754,7 @@ func TestRestOfARefusedBody(t *testing.T) {
 			t.Errorf("answered %q", got)
 		}
 		c.web.Close()
-		wantRecords(t, capture, "denied transport tools/call 401 -", "ok transport - 200 -")
+		wantRecords(t, capture, "denied transport tools/call 401 - missing_credentials", "ok transport - 200 -")
 		settled(t, i, capture)
 	})
 }

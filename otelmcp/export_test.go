@@ -15,3 +15,14 @@ func HTTPServersUp(i *Instrumentation) int {
 	})
 	return n
 }
+
+// ConnectionsVerified returns how many connections are remembered for their client
+// certificates.
+func ConnectionsVerified() int {
+	n := 0
+	verified.Range(func(any, any) bool {
+		n++
+		return true
+	})
+	return n
+}

@@ -10,7 +10,6 @@ package otelmcp
 import (
 	"context"
 	"errors"
-	"slices"
 	"strconv"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -23,8 +22,13 @@ import (
 )
 
 func (i *Instrumentation) addHooks(h *server.Hooks) {
-	// The first hook that returns an error is the last one that is called.
-	h.OnRequestInitialization = slices.Insert(h.OnRequestInitialization, 0, i.onRequestInitialization)
+	// The first hook that returns an error is the last one that is called. The list
+	// itself may be another Hooks' as well, and is not written to.
+	initialization := []server.OnRequestInitializationFunc{i.onRequestInitialization}
+	for _, hook := range h.OnRequestInitialization {
+		initialization = append(initialization, i.watchInitialization(hook))
+	}
+	h.OnRequestInitialization = initialization
 	h.AddOnRegisterSession(i.onRegisterSession)
 	h.AddOnUnregisterSession(i.onUnregisterSession)
 	h.AddBeforeAny(i.onBeforeAny)
@@ -86,6 +90,7 @@ func (i *Instrumentation) parse(ctx context.Context, m *message, id, request any
 	case *mcp.CancelTaskRequest:
 		i.tasks.link(m, r.Params.TaskId)
 	}
+	m.Publish(operation.Parsed)
 }
 
 func requestID(id any) string {
@@ -124,6 +129,9 @@ func (i *Instrumentation) onSuccess(ctx context.Context, id any, _ mcp.MCPMethod
 		m.Tool.Known = i.names.admit(i.rec, m.Tool.Text)
 		i.sawTaskTool(ctx, m.Tool.Text)
 		i.coverage.sawTask(i)
+		if i.filters.tools {
+			m.passed(ctx)
+		}
 		i.tasks.add(i, a.Task.TaskId, m)
 	case *mcp.TaskResultResult:
 		if a.IsError {
@@ -209,7 +217,7 @@ func (i *Instrumentation) onError(ctx context.Context, id any, _ mcp.MCPMethod, 
 	}
 	m.settled = true
 	m.Code = operation.CodeInternalError // until err says better
-	if _, ok := errors.AsType[*server.UnparsableMessageError](err); ok {
+	if _, ok := errors.AsType[*server.UnparsableMessageError](err); ok && !m.parsed {
 		m.RequestID, m.id = requestID(id), id // request is at most half filled
 	} else {
 		i.parse(ctx, m, id, request)
@@ -248,7 +256,7 @@ func (i *Instrumentation) settleTarget(ctx context.Context, m *message, request 
 		m.Stage = semconv.OTelMCPStageDispatch
 		if i.registeredTool(ctx, m.Tool.Text) {
 			m.Tool.Known = i.names.admit(i.rec, m.Tool.Text)
-			m.Outcome = semconv.OTelMCPOutcomeDenied
+			m.hidden(ctx)
 		} else {
 			i.tools.Gone(ctx, m.Tool.Text)
 		}
@@ -256,7 +264,7 @@ func (i *Instrumentation) settleTarget(ctx context.Context, m *message, request 
 		m.Stage = semconv.OTelMCPStageDispatch
 		if i.registeredPrompt(ctx, m.Prompt.Text) {
 			m.Prompt.Known = i.names.admit(i.rec, m.Prompt.Text)
-			m.Outcome = semconv.OTelMCPOutcomeDenied
+			m.hidden(ctx)
 		}
 	case errors.Is(err, server.ErrResourceNotFound):
 		m.Stage = semconv.OTelMCPStageDispatch
@@ -278,18 +286,18 @@ func (i *Instrumentation) settleTarget(ctx context.Context, m *message, request 
 // recovery further out turns into an answer.
 
 func (i *Instrumentation) toolMiddleware(next server.ToolHandlerFunc) server.ToolHandlerFunc {
-	return watched(i, next)
+	return watched(i, i.filters.tools, next)
 }
 
 func (i *Instrumentation) promptMiddleware(next server.PromptHandlerFunc) server.PromptHandlerFunc {
-	return watched(i, next)
+	return watched(i, i.filters.prompts, next)
 }
 
 func (i *Instrumentation) resourceMiddleware(next server.ResourceHandlerFunc) server.ResourceHandlerFunc {
-	return watched(i, next)
+	return watched(i, false, next)
 }
 
-func watched[F ~func(context.Context, Request) (Result, error), Request, Result any](i *Instrumentation, next F) F {
+func watched[F ~func(context.Context, Request) (Result, error), Request, Result any](i *Instrumentation, filtered bool, next F) F {
 	if !i.rec.Observed() {
 		return next
 	}
@@ -297,6 +305,9 @@ func watched[F ~func(context.Context, Request) (Result, error), Request, Result 
 		m := i.messageOf(ctx)
 		if m == nil {
 			return next(ctx, request)
+		}
+		if filtered {
+			m.passed(ctx)
 		}
 		returned := false
 		defer m.watchHandler(&returned)

@@ -14,7 +14,6 @@ import (
 	"net"
 	"net/http"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +38,8 @@ type httpEdge struct {
 	streams sync.Map // string → *answers
 	// servers are the HTTP servers that tell us when they shut down.
 	servers sync.Map // weak.Pointer[http.Server] → *atomic.Bool
+	// last is the one of them that served last, which is most often the only one.
+	last atomic.Pointer[servedBy]
 }
 
 // Handler returns h with every HTTP exchange recorded that goes through it: not
@@ -59,7 +60,12 @@ type httpEdge struct {
 func (i *Instrumentation) Handler(h http.Handler) http.Handler {
 	i.coverage.sawEdge(i, edgeHTTP)
 	if !i.rec.Observed() {
-		return h
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			about := &unheard{standalone{base: i.base, made: new(operation.Decisions)}, i}
+			r2 := r.WithContext(context.WithValue(r.Context(), subjectKey{}, subject(about)))
+			h.ServeHTTP(w, r2)
+			handBack(r, r2)
+		})
 	}
 	return &httpHandler{i: i, next: h, transport: transportOfHandler(h)}
 }
@@ -99,6 +105,11 @@ func (h *httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	h.next.ServeHTTP(x.wrap(w), r2)
 	returned = true
+	handBack(r, r2)
+}
+
+// handBack puts on r what a handler has put on r2, which stood in for it.
+func handBack(r, r2 *http.Request) {
 	if r.MultipartForm == nil { // net/http removes the files of the request that it made
 		r.MultipartForm = r2.MultipartForm
 	}
@@ -137,6 +148,7 @@ type exchange struct {
 	from            peer.Address
 	hint            string       // the transport, when the handler's type tells
 	odd             string       // what is odd about the session id, without a message
+	startedBy       string       // who started the session that a request without a message names
 	down            *atomic.Bool // the HTTP server is shutting down
 	body            body
 	m               message // the message's, dispatched or not
@@ -149,6 +161,7 @@ type exchange struct {
 	session *answers // where it is looked for
 
 	mu       sync.Mutex
+	refusals []*operation.Decision // to be recorded with the answer
 	dispatch dispatchState
 	adopted  bool        // dispatch has, or had, m
 	watch    func() bool // stops watching the message's context
@@ -171,9 +184,11 @@ type exchange struct {
 	failed   bool // a write came back with an error
 	encoded  bool // the response is compressed
 	head     []byte
-	kind     responseKind
-	stream   *stream
-	lastByte byte
+	// challenges are its WWW-Authenticate headers, if it refuses.
+	challenges []string
+	kind       responseKind
+	stream     *stream
+	lastByte   byte
 }
 
 // dispatchState is what dispatch still has to do with an exchange.
@@ -196,8 +211,13 @@ const (
 
 // Value makes the exchange findable from the contexts that derive from it.
 func (x *exchange) Value(key any) any {
-	if k, ok := key.(edgeKey); ok && k.i == x.i {
-		return edge(x)
+	switch k := key.(type) {
+	case edgeKey:
+		if k.i == x.i {
+			return edge(x)
+		}
+	case subjectKey:
+		return x
 	}
 	return x.Context.Value(key)
 }
@@ -213,31 +233,46 @@ func (x *exchange) arrive(h *httpHandler) {
 	m := &x.m
 	m.Since(x.start)
 	m.HTTPVersion = httpVersion(x.r)
-	m.Peer = x.i.peerFacts(x)
+	m.Peer = x.i.peerFacts(x.r, x.from)
+	x.i.rec.Init(&m.Operation, x, operation.RoleServer)
+	x.authenticated()
 	if id := x.r.Header.Get(server.HeaderKeySessionID); id != "" && x.r.Method != http.MethodPost {
 		// What the exchange is about to start or to end is not odd yet.
-		x.odd = x.integrity(x.sessionID(), x.i.user(x))
+		if known := x.i.sessions.Get(x.sessionID()); known != nil {
+			x.startedBy = known.UserID
+		}
+		x.odd = x.integrity(x.sessionID(), x.i.user(x), false)
 	}
 }
 
 // shutdownOf returns what says whether srv is shutting down. A server that is
 // only closed tells nobody: it is forgotten with its last use.
 func (e *httpEdge) shutdownOf(srv *http.Server) *atomic.Bool {
-	key := weak.Make(srv)
-	if known, ok := e.servers.Load(key); ok {
-		return known.(*atomic.Bool)
+	if last := e.last.Load(); last != nil && last.srv.Value() == srv {
+		return last.down
 	}
-	down, again := e.servers.LoadOrStore(key, new(atomic.Bool))
-	flag := down.(*atomic.Bool)
+	key := weak.Make(srv) // which takes a lock of the runtime's
+	known, again := e.servers.Load(key)
+	if !again {
+		known, again = e.servers.LoadOrStore(key, new(atomic.Bool))
+	}
+	down := known.(*atomic.Bool)
+	e.last.Store(&servedBy{key, down})
 	if !again {
 		forget := func(key weak.Pointer[http.Server]) { e.servers.Delete(key) }
 		srv.RegisterOnShutdown(func() {
-			flag.Store(true)
+			down.Store(true)
 			forget(key)
 		})
 		runtime.AddCleanup(srv, forget, key)
 	}
-	return flag
+	return down
+}
+
+// servedBy is an HTTP server, and whether it is shutting down.
+type servedBy struct {
+	srv  weak.Pointer[http.Server]
+	down *atomic.Bool
 }
 
 func httpVersion(r *http.Request) string {
@@ -258,25 +293,25 @@ func httpVersion(r *http.Request) string {
 const maxUserAgent = 256
 
 // peerFacts are the attributes of who sent the request, and of the request.
-func (i *Instrumentation) peerFacts(x *exchange) []attribute.KeyValue {
+func (b base) peerFacts(r *http.Request, from peer.Address) []attribute.KeyValue {
 	facts := make([]attribute.KeyValue, 0, 8)
-	if a := x.from.Client; a.IsValid() {
+	if a := from.Client; a.IsValid() {
 		facts = append(facts, semconv.ClientAddressKey.String(a.String()))
-		if x.from.ClientPort != 0 {
-			facts = append(facts, semconv.ClientPortKey.Int(int(x.from.ClientPort)))
+		if from.ClientPort != 0 {
+			facts = append(facts, semconv.ClientPortKey.Int(int(from.ClientPort)))
 		}
 	}
-	if a := x.from.Peer; a.IsValid() && a != x.from.Client {
+	if a := from.Peer; a.IsValid() && a != from.Client {
 		facts = append(facts, semconv.NetworkPeerAddressKey.String(a.String()))
 	}
-	if ua := x.r.UserAgent(); ua != "" {
+	if ua := r.UserAgent(); ua != "" {
 		facts = append(facts, semconv.UserAgentOriginalKey.String(
-			i.rec.Clean(semconv.UserAgentOriginalKey, scrub.Text(ua, maxUserAgent))))
+			b.rec.Clean(semconv.UserAgentOriginalKey, scrub.Text(ua, maxUserAgent))))
 	}
-	facts = append(facts, semconv.HTTPRequestMethodKey.String(httpMethod(x.r.Method)))
-	if x.r.URL != nil {
+	facts = append(facts, semconv.HTTPRequestMethodKey.String(httpMethod(r.Method)))
+	if r.URL != nil {
 		facts = append(facts, semconv.URLPathKey.String(
-			i.rec.Clean(semconv.URLPathKey, scrub.Text(x.r.URL.Path, operation.MaxURI))))
+			b.rec.Clean(semconv.URLPathKey, scrub.Text(r.URL.Path, operation.MaxURI))))
 	}
 	return facts
 }
@@ -326,6 +361,15 @@ func (x *exchange) adopt(ctx context.Context) *message {
 		m.Silent, m.Instant = true, true
 	}
 	return m
+}
+
+// awaitsDispatch reports whether the exchange's message is a request that dispatch
+// has not had yet.
+func (x *exchange) awaitsDispatch() bool {
+	request := x.body.isRequest()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return request && !x.adopted && !x.over
 }
 
 // ended is told that dispatch is through with m.
@@ -386,6 +430,7 @@ func (x *exchange) tryRecord() {
 		x.recordUndispatched(&res)
 		return
 	}
+	x.observe()
 	if !m.parsed { // of a method that mcp-go does not know its hooks tell nothing
 		e := x.body.parse()
 		m.RequestID, m.key = e.ID, e.Key
@@ -487,6 +532,8 @@ func (x *exchange) recordUndispatched(res *result) {
 			m.setProtocolVersion(x.r.Header.Get(mcp.HeaderProtocolVersion))
 		}
 		m.describe(e, x.r.Header)
+	} else {
+		m.Context = i.inRequest(m.Context, x.r)
 	}
 	if session != "" {
 		transport, network := m.Transport, m.Network
@@ -496,10 +543,15 @@ func (x *exchange) recordUndispatched(res *result) {
 		}
 	}
 	i.identify(&m.Operation)
-	if x.r.Method == http.MethodPost {
-		m.setIntegrity(x.integrity(session, m.UserID))
-	} else {
+	switch sure, last := x.sureOfUser(), m.Decisions.Last(); {
+	case last != nil && last.Reason == semconv.OTelMCPAuthReasonSessionPrincipalMismatch:
+		m.setIntegrity(semconv.OTelMCPSessionIntegrityPrincipalMismatch)
+	case x.odd != "":
 		m.setIntegrity(x.odd)
+	case x.r.Method == http.MethodPost:
+		m.setIntegrity(x.integrity(session, m.UserID, sure))
+	case x.startedBy != "" && x.startedBy != m.UserID && (sure || m.UserID != ""):
+		m.setIntegrity(semconv.OTelMCPSessionIntegrityPrincipalMismatch)
 	}
 	if res.answer != nil {
 		m.Code = res.answer.Code
@@ -530,7 +582,8 @@ func (x *exchange) recordUndispatched(res *result) {
 	if res.gone && !res.stream {
 		m.undelivered()
 	}
-	x.decideSession(e)
+	m.Publish(operation.Parsed)
+	x.observe()
 	m.beginSpan()
 	i.settleCancel(m, res.cancelSource, false)
 	m.finish()
@@ -549,37 +602,23 @@ func (x *exchange) servedElsewhere(e *jsonrpc.Envelope, res *result) bool {
 	return res.answer.HasResult
 }
 
-// integrity says what is odd about the session that the request names. Before
-// dispatch the user is not known where h itself finds out who it is.
-func (x *exchange) integrity(session, user string) string {
+// sureOfUser reports whether a request that is over, and was let in, is nobody's
+// when no decision says whose it is. The program's own function may need to be asked
+// in a context that the exchange does not know.
+func (x *exchange) sureOfUser() bool {
+	return x.i.cfg.identity == nil && x.m.HTTPStatus < http.StatusBadRequest && !x.m.Decisions.Refused()
+}
+
+// integrity says what is odd about the session that the request names. Unless one is
+// sure of it, an empty user is one that is not known.
+func (x *exchange) integrity(session, user string, sure bool) string {
 	if session == "" {
 		return ""
 	}
-	if known := x.i.sessions.Get(session); user == "" && known != nil {
+	if known := x.i.sessions.Get(session); user == "" && !sure && known != nil {
 		user = known.UserID
 	}
 	return x.i.sessions.Integrity(session, user, x.from.Client)
-}
-
-// decideSession records that the server refused a session.
-func (x *exchange) decideSession(e *jsonrpc.Envelope) {
-	m := &x.m
-	if m.integrity != semconv.OTelMCPSessionIntegrityUnknown && m.integrity != semconv.OTelMCPSessionIntegrityEnded {
-		return
-	}
-	refused := m.HTTPStatus == http.StatusNotFound && m.Code == 0 && (e != nil || x.r.Method != http.MethodPost) ||
-		m.Transport == semconv.OTelMCPTransportSSE && m.HTTPStatus == http.StatusBadRequest && m.Code == operation.CodeInvalidParams
-	if !refused {
-		return
-	}
-	m.Outcome = semconv.OTelMCPOutcomeDenied
-	m.Decide(operation.Decision{
-		Kind:      semconv.OTelMCPAuthKindAuthentication,
-		Decision:  semconv.OTelMCPAuthDecisionDeny,
-		Reason:    semconv.OTelMCPAuthReasonUnknownSession,
-		Mechanism: semconv.OTelMCPAuthMechanismNone,
-		Facts:     []attribute.KeyValue{semconv.OTelMCPSessionIntegrityKey.String(m.integrity)},
-	})
 }
 
 // message returns the message that the request's body is, or nil when there is
@@ -606,10 +645,11 @@ func (x *exchange) sessionID() string {
 
 // messageSession is the session that a request of the HTTP+SSE transport names.
 func (x *exchange) messageSession() string {
-	if x.r.URL == nil || x.r.Method != http.MethodPost || !strings.Contains(x.r.URL.RawQuery, "sessionId=") {
+	if x.r.Method != http.MethodPost || x.hint == semconv.OTelMCPTransportStreamableHTTP ||
+		x.hint == "" && x.r.Header.Get(server.HeaderKeySessionID) != "" {
 		return ""
 	}
-	return x.r.URL.Query().Get("sessionId")
+	return querySession(x.r)
 }
 
 // transport tells which of the HTTP transports the exchange belongs to. sse says
@@ -753,10 +793,16 @@ func (x *exchange) watches(w http.ResponseWriter) bool {
 
 func kindOf(h http.Header) responseKind {
 	ct := h.Get("Content-Type")
-	if ct == "" {
-		return responseOther
+	kind := kindOfMedia(ct)
+	if kind == responseOther && ct != "" {
+		media, _, _ := mime.ParseMediaType(ct)
+		kind = kindOfMedia(media)
 	}
-	switch media, _, _ := mime.ParseMediaType(ct); media {
+	return kind
+}
+
+func kindOfMedia(media string) responseKind {
+	switch media {
 	case "application/json":
 		return responseJSON
 	case "text/event-stream":
@@ -802,8 +848,11 @@ func (x *exchange) header(w http.ResponseWriter, status int) {
 	if id := h.Get(server.HeaderKeySessionID); id != "" && status == http.StatusOK {
 		x.i.sessions.Issue(id)
 	}
-	if status == http.StatusAccepted {
+	switch status {
+	case http.StatusAccepted:
 		x.accepted()
+	case http.StatusUnauthorized, http.StatusForbidden:
+		x.challenges = h.Values("WWW-Authenticate")
 	}
 }
 

@@ -336,7 +336,7 @@ func show(e said) string {
 	for _, key := range []attribute.Key{
 		"otelmcp.session.integrity", "otelmcp.auth.reason", "otelmcp.cancel.source", "otelmcp.stream.end_reason",
 	} {
-		if e[key] != "" {
+		if e[key] != "" && (key != "otelmcp.auth.reason" || e["otelmcp.auth.decision"] != "allow") {
 			text += " " + e[key]
 		}
 	}

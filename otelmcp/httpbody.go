@@ -54,6 +54,22 @@ func (x *exchange) readRest(w http.ResponseWriter) {
 	}
 }
 
+// maxRefused is how much of the body of a request that is refused is read first.
+const maxRefused = 64 << 10
+
+// readRefused reads the body of a request that is about to be refused by our own
+// middleware. Unlike readRest it does so on connections, too, that end with the
+// answer, as those of mcp-go's clients do; but not from who waits to be asked for
+// the body (RFC 9110 section 10.1.1).
+func (x *exchange) readRefused() {
+	defer x.i.rec.Guard()
+	r := x.r
+	if x.body.ReadCloser == nil || r.ContentLength <= 0 || r.ContentLength > maxRefused || r.Header.Get("Expect") != "" {
+		return
+	}
+	_, _ = io.Copy(io.Discard, io.LimitReader(&x.body, maxRefused))
+}
+
 // keepAlivesOff is the field of an http.Server that SetKeepAlivesEnabled sets, and
 // that there is no other way to read.
 var keepAlivesOff, keepAlivesKnown = func() (reflect.StructField, bool) {

@@ -35,6 +35,7 @@ type Instrumentation struct {
 	listedTools  listLengths
 	prompts      *definition.Table[mcp.Prompt]
 	resources    *definition.Table[mcp.Resource]
+	filters      filters
 	baseline     sync.Once
 	coverage     coverage
 	edges        edges
@@ -56,6 +57,10 @@ var instrumented onceEach[server.MCPServer, Instrumentation]
 // whole life, but is not the value that register hooks are given. A sampling
 // handler put into the context with server.WithInProcessSamplingHandler is
 // wrapped likewise.
+//
+// Each decision that falls within mcp-go is recorded: by its tool and prompt
+// filters, which must be there before (a filter is an option of the server), and
+// by the OnRequestInitialization hooks that are there before.
 //
 // A second call for the same server returns the first one's result and ignores
 // its options.
@@ -83,6 +88,7 @@ func newInstrumentation(srv *server.MCPServer, cfg *config) *Instrumentation {
 		sessionTools: newToolTable(definition.None).Attach(rec),
 		prompts:      newPromptTable().Attach(rec),
 		resources:    newResourceTable().Attach(rec),
+		filters:      filtersOf(srv),
 		edges:        newEdges(),
 	}
 	return i

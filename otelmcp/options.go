@@ -21,12 +21,18 @@ import (
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/peer"
 )
 
-// Option configures [Instrument], [WrapTransport] and [InstrumentClient].
-type Option interface{ apply(*config) }
+// Option configures [Instrument], [WrapTransport], [InstrumentClient],
+// [InstrumentHTTPClient] and [InstrumentOAuth], and is a [BearerOption].
+type Option interface {
+	BearerOption
+	apply(*config)
+}
 
 type optionFunc func(*config)
 
 func (f optionFunc) apply(c *config) { f(c) }
+
+func (f optionFunc) applyBearer(b *bearer) { b.options = append(b.options, f) }
 
 type config struct {
 	tracerProvider trace.TracerProvider
@@ -39,6 +45,9 @@ type config struct {
 	identity       func(context.Context) Identity
 	filter         func(ctx context.Context, method string) bool
 	attributes     []attribute.KeyValue
+	hashKey        []byte
+	hashKeyID      string
+	filterPolicy   string
 	trusted        []netip.Prefix
 	enrich         bool
 	peers          *peer.Resolver
@@ -139,9 +148,28 @@ func WithIdentity(f func(context.Context) Identity) Option {
 	return optionFunc(func(c *config) { c.identity = f })
 }
 
+// WithIdentityHash records an HMAC-SHA-256 of the principal, as user.hash with the
+// key's id beside it, in place of user.id: the same principal can be told from
+// others, and found by who has the key, but not read. key should be 32 random
+// bytes; an empty one panics, since nothing would be hashed.
+func WithIdentityHash(key []byte, keyID string) Option {
+	if len(key) == 0 {
+		panic("otelmcp: WithIdentityHash: empty key")
+	}
+	key = slices.Clone(key)
+	return optionFunc(func(c *config) { c.hashKey, c.hashKeyID = key, keyID })
+}
+
+// WithFilterPolicy names the policy that the server's tool and prompt filters
+// enforce (server.WithToolFilter, server.WithPromptFilter). It stands as
+// otelmcp.auth.policy on what they allowed and denied.
+func WithFilterPolicy(name string) Option {
+	return optionFunc(func(c *config) { c.filterPolicy = name })
+}
+
 // WithFilter silences messages for which keep returns false: they make no span
 // and no duration metric. Their otelmcp.operation event and their count in
-// otelmcp.server.messages stay, as do session and definition events. keep must
+// otelmcp.server.messages stay, as do events of sessions, decisions and definitions. keep must
 // be safe for concurrent use; when it panics the message is kept.
 func WithFilter(keep func(ctx context.Context, method string) bool) Option {
 	return optionFunc(func(c *config) { c.filter = keep })

@@ -84,6 +84,8 @@ type line struct {
 	since  time.Time
 	m      *message // that took it, as dispatch left it
 	spent  bool
+	// decisions are those of hooks, before dispatch.
+	decisions operation.Decisions
 	// cancelled says that the client asked for its end; target is the last id that
 	// it asked for, of a line whose own is not known.
 	cancelled bool
@@ -105,6 +107,9 @@ func (p *pairs) add(w *line) (full bool) {
 
 // fit tells how well m fits a line: 0 is best, and below that it does not.
 func (w *line) fit(m *message) int {
+	if w.decisions.Refused() {
+		return -1
+	}
 	huge := w.unread > 0 // what it does not tell can be anything
 	if w.e.Method != m.Method.Text && (!huge || w.e.Method != "") ||
 		w.e.Version != jsonrpc.Version && (!huge || w.e.Version != "") {
@@ -224,6 +229,11 @@ func (w *line) rank(code int) int {
 		return rankUnread
 	case w.e.NullAnswer:
 		return rankRejected
+	case w.decisions.Refused():
+		if code == operation.CodeInvalidRequest {
+			return rankRejected
+		}
+		return rankLast
 	case w.e.Version != jsonrpc.Version:
 		if code == operation.CodeInvalidRequest {
 			return rankRejected
@@ -300,6 +310,17 @@ func (p *pairs) settleLoose(m *message) *line {
 	}
 	w.m = m
 	return w
+}
+
+// decided keeps d on the line that the request e came on: the oldest that it can
+// be, and that nothing was decided about which d does not follow.
+func (p *pairs) decided(e *jsonrpc.Envelope, d *operation.Decision) {
+	for w := range p.waiting.All(e.Key) {
+		if w.e.Kind == jsonrpc.Request && w.e.Method == e.Method && w.e.Name == e.Name && !w.decisions.Refused() {
+			w.decisions.Add(d)
+			return
+		}
+	}
 }
 
 // cancelled marks the lines that a client asks to end.

@@ -64,6 +64,9 @@ func (i *Instrumentation) bind(ctx context.Context, entry *session.Session) {
 		return
 	}
 	entry.UserID, entry.Address = i.user(ctx), i.clientOf(ctx)
+	if info := TokenInfoFromContext(ctx); info != nil {
+		entry.Owner, entry.Issuer = info.UserID, info.Issuer
+	}
 }
 
 func (i *Instrumentation) newSession(s server.ClientSession) *session.Session {

@@ -184,6 +184,13 @@ func (l *lines) forget() {
 	l.i.settle()
 }
 
+// decided is told of a decision about a request that dispatch does not have yet.
+func (l *lines) decided(e *jsonrpc.Envelope, d *operation.Decision) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pairs.decided(e, d)
+}
+
 func (l *lines) cancelled(target string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -252,6 +259,7 @@ func (l *lines) finish(w *line, answer *jsonrpc.Envelope, size int, unsent bool)
 		}
 	}
 	m.RequestSize, m.ResponseSize = w.size, size
+	m.Decisions.Inherit(&w.decisions)
 	if w.unread > 0 {
 		m.Facts = append(m.Facts, semconv.OTelMCPRequestUnreadKey.Int(w.unread))
 	}
@@ -315,6 +323,10 @@ func (l *lines) record(w *line, answer *jsonrpc.Envelope, size int, unsent bool)
 	}
 	if unsent && m.Code == 0 {
 		m.Outcome = semconv.OTelMCPOutcomeCancelled
+	}
+	m.Decisions.Inherit(&w.decisions)
+	if m.Outcome == semconv.OTelMCPOutcomeRejected && m.Decisions.Refused() {
+		m.Outcome = semconv.OTelMCPOutcomeDenied
 	}
 	m.beginSpan()
 	l.settleCancel(m, w, unsent)

@@ -69,7 +69,7 @@ var rawLines = []stdioCase{
 	{name: "a tool that panics", in: rpc("1", "tools/call", `{"name":"panics"}`) + "\n", answers: 1, want: "panic handler tools/call - -"},
 	{name: "a prompt that panics", in: rpc("1", "prompts/get", `{"name":"panics"}`) + "\n", answers: 1, want: "panic handler prompts/get - -"},
 	{name: "an unknown tool", in: rpc("1", "tools/call", `{"name":"nope"}`) + "\n", answers: 1, want: "rejected dispatch tools/call - -32602"},
-	{name: "a hidden tool", in: rpc("1", "tools/call", `{"name":"hidden"}`) + "\n", answers: 1, want: "denied dispatch tools/call - -32602"},
+	{name: "a hidden tool", in: rpc("1", "tools/call", `{"name":"hidden"}`) + "\n", answers: 1, want: "denied dispatch tools/call - -32602 hidden"},
 	{name: "an unknown method", in: rpc("1", "evil", "{}") + "\n", answers: 1, want: "rejected dispatch evil - -32601"},
 	{
 		name: "unknown methods", in: rpc("1", "evil", "{}") + "\n" + rpc(`"1"`, "evil", "{}") + "\n" + rpc("2", "bad", "{}") + "\n", answers: 3,

@@ -1225,9 +1225,9 @@ func TestTransparentDirect(t *testing.T) {
 			}
 			for _, via := range ways {
 				seed++
-				corpus := messages(seed, volume(600))
+				corpus := messages(seed, volume(400))
 				if e.name != "captured" && e.name != "every option" {
-					corpus = slices.Concat(corpus[:22], corpus[len(corpus)-volume(180):])
+					corpus = slices.Concat(corpus[:22], corpus[len(corpus)-volume(120):])
 				}
 				t.Run(c.name+"/"+e.name+"/"+via.name, func(t *testing.T) {
 					compareDirect(t, via, newTwin(c), newInstrumented(t, c, e), corpus)

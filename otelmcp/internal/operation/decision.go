@@ -7,6 +7,14 @@ package operation
 // facts on the operation that was decided.
 
 import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"sync"
+	"sync/atomic"
+	"time"
+
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/log"
 	"go.opentelemetry.io/otel/metric"
@@ -16,53 +24,319 @@ import (
 )
 
 // Decision is an authentication or authorization decision, in semconv's
-// otelmcp.auth.* values.
+// otelmcp.auth.* values. What is text here is scrubbed when it is recorded.
 type Decision struct {
 	Kind, Decision, Reason, Mechanism string
+
+	UserID            string // the verified principal
+	UserRoles         []string
+	Issuer, ClientID  string
+	Audience          []string
+	Required, Granted []string // scopes
+	Policy            string
+	Message           string // what the check said
+	ErrorType         string // of a check that failed
+
+	// Authenticated says that the principal is known for sure, whatever else was
+	// decided.
+	Authenticated bool
+
+	// Of an HTTP exchange, as far as the decision's maker knows.
+	SessionID     string
+	Status        int
+	HTTPVersion   string // of a client's request
+	ServerAddress string // of who answered a client
+	ServerPort    int
 	// Facts are further attributes of the event.
 	Facts []attribute.KeyValue
+
+	// Elapsed is how long the check took; zero when nobody measured it.
+	Elapsed time.Duration
 }
 
-// Decide records a decision about o, and puts it on o.
-func (o *Operation) Decide(d Decision) {
-	r := o.rec
-	defer r.Guard()
-	decided := []attribute.KeyValue{
+// Refused reports whether the decision let nobody through.
+func (d *Decision) Refused() bool { return d.Decision != semconv.OTelMCPAuthDecisionAllow }
+
+// identifies reports whether the decision says who it is.
+func (d *Decision) identifies() bool {
+	return d.UserID != "" && (d.Authenticated || !d.Refused() && d.Kind == semconv.OTelMCPAuthKindAuthentication)
+}
+
+// MaxListed caps how many scopes, audiences and roles of a principal are
+// recorded.
+const MaxListed = 64
+
+// maxFact caps an issuer, an audience, a scope and a policy, in bytes.
+const maxFact = 256
+
+// Decisions are those about one message, or about one HTTP exchange. The zero
+// value is ready, and it is safe for concurrent use.
+type Decisions struct {
+	made atomic.Bool // spares those that nothing was decided about the lock
+	mu   sync.Mutex
+	last *Decision // the one that counts; see Last
+	who  *Decision // the last one that says who it is
+	// authenticated says that one of them was an authentication.
+	authenticated bool
+}
+
+// Add keeps d.
+func (s *Decisions) Add(d *Decision) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	authentication := d.Kind == semconv.OTelMCPAuthKindAuthentication
+	if s.last == nil || d.Refused() || !s.last.Refused() && (!authentication || s.last.Kind == d.Kind) {
+		s.last = d
+	}
+	if d.identifies() {
+		s.who = d
+	}
+	s.authenticated = s.authenticated || authentication
+	s.made.Store(true)
+}
+
+// Last returns the decision that counts, and nil when there was none: the last
+// one that refused, or else the last authorization, or else the last one.
+func (s *Decisions) Last() *Decision {
+	last, _ := s.get()
+	return last
+}
+
+// Refused reports whether any of them let nobody through.
+func (s *Decisions) Refused() bool {
+	last := s.Last()
+	return last != nil && last.Refused()
+}
+
+// Who returns the authentication that says who it is, or nil.
+func (s *Decisions) Who() *Decision {
+	_, who := s.get()
+	return who
+}
+
+// Authenticated reports whether any of them was an authentication, however it
+// went.
+func (s *Decisions) Authenticated() bool {
+	if !s.made.Load() {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.authenticated
+}
+
+// Inherit takes what was decided around.
+func (s *Decisions) Inherit(from *Decisions) {
+	last, who := from.get()
+	for _, d := range []*Decision{who, last} {
+		if d != nil {
+			s.Add(d)
+		}
+	}
+}
+
+func (s *Decisions) get() (last, who *Decision) {
+	if !s.made.Load() {
+		return nil, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last, s.who
+}
+
+// User appends who it is: user.id, or user.hash in its place where the program
+// wants that. The hash is that of the principal itself, so that principals whose
+// text reads the same once it is scrubbed still differ.
+func (r *Recorder) User(attrs []attribute.KeyValue, id string) []attribute.KeyValue {
+	switch {
+	case id == "":
+		return attrs
+	case len(r.hashKey) == 0:
+		return append(attrs, semconv.UserIDKey.String(scrub.Name(id, MaxName)))
+	}
+	mac := hmac.New(sha256.New, r.hashKey)
+	_, _ = mac.Write([]byte(id))
+	return append(attrs,
+		semconv.UserHashKey.String(hex.EncodeToString(mac.Sum(nil))),
+		semconv.OTelMCPUserHashKeyIDKey.String(r.hashKeyID))
+}
+
+// decided appends what stands on the operation that was decided.
+func (r *Recorder) decided(attrs []attribute.KeyValue, d *Decision) []attribute.KeyValue {
+	attrs = append(attrs, d.bounded()...)
+	attrs = r.named(attrs, semconv.OTelMCPAuthPolicyKey, d.Policy)
+	attrs = r.named(attrs, semconv.OTelMCPAuthClientIDKey, d.ClientID)
+	if d.Issuer != "" {
+		attrs = append(attrs, semconv.OTelMCPAuthIssuerKey.String(r.Clean(semconv.OTelMCPAuthIssuerKey, scrub.URI(d.Issuer, maxFact))))
+	}
+	return attrs
+}
+
+// bounded are the facts that stand on metrics, too.
+func (d *Decision) bounded() []attribute.KeyValue {
+	return []attribute.KeyValue{
 		semconv.OTelMCPAuthKindKey.String(d.Kind),
 		semconv.OTelMCPAuthDecisionKey.String(d.Decision),
 		semconv.OTelMCPAuthReasonKey.String(d.Reason),
 		semconv.OTelMCPAuthMechanismKey.String(d.Mechanism),
 	}
-	o.Facts = append(o.Facts, decided...)
-	attrs := make([]attribute.KeyValue, 0, len(decided)+len(o.Peer)+len(d.Facts)+8)
-	attrs = append(attrs, decided...)
-	attrs = append(attrs,
-		semconv.OTelMCPRoleKey.String(o.Role.String()),
-		semconv.OTelMCPTransportKey.String(o.Transport))
-	if o.Method.Text != "" {
-		attrs = append(attrs, semconv.MCPMethodNameKey.String(o.clean(semconv.MCPMethodNameKey, scrub.Name(o.Method.Text, MaxName))))
+}
+
+func (r *Recorder) named(attrs []attribute.KeyValue, key attribute.Key, text string) []attribute.KeyValue {
+	if text == "" {
+		return attrs
 	}
-	if o.RequestID != "" {
-		attrs = append(attrs, semconv.JSONRPCRequestIDKey.String(o.clean(semconv.JSONRPCRequestIDKey, scrub.Name(o.RequestID, MaxName))))
+	return append(attrs, key.String(r.Clean(key, scrub.Name(text, maxFact))))
+}
+
+func (r *Recorder) list(attrs []attribute.KeyValue, key attribute.Key, texts []string) []attribute.KeyValue {
+	if len(texts) == 0 {
+		return attrs
 	}
-	if o.SessionID != "" {
-		attrs = append(attrs, semconv.MCPSessionIDKey.String(o.SessionID))
+	return append(attrs, key.StringSlice(r.Names(key, texts)))
+}
+
+// Names returns texts as they may be recorded, and not too many of them.
+func (r *Recorder) Names(key attribute.Key, texts []string) []string {
+	if len(texts) == 0 {
+		return nil
 	}
-	if o.UserID != "" {
-		attrs = append(attrs, semconv.UserIDKey.String(o.UserID))
+	out := make([]string, min(len(texts), MaxListed))
+	for k := range out {
+		out[k] = r.Clean(key, scrub.Name(texts[k], maxFact))
 	}
-	if o.HTTPStatus != 0 {
-		attrs = append(attrs, semconv.HTTPResponseStatusCodeKey.Int(o.HTTPStatus))
+	return out
+}
+
+// Decide records a decision, whatever became of ctx. about says what it is
+// about: who asked for what, from where and over what.
+func (r *Recorder) Decide(ctx context.Context, d *Decision, about []attribute.KeyValue) {
+	defer r.Guard()
+	attrs := make([]attribute.KeyValue, 0, 16+len(about)+len(d.Facts))
+	attrs = r.decided(attrs, d)
+	attrs = r.User(attrs, d.UserID)
+	attrs = r.list(attrs, semconv.UserRolesKey, d.UserRoles)
+	attrs = r.list(attrs, semconv.OTelMCPAuthAudienceKey, d.Audience)
+	attrs = r.list(attrs, semconv.OTelMCPAuthScopesRequiredKey, d.Required)
+	attrs = r.list(attrs, semconv.OTelMCPAuthScopesGrantedKey, d.Granted)
+	attrs = r.named(attrs, semconv.MCPSessionIDKey, d.SessionID)
+	if d.Message != "" {
+		attrs = append(attrs, semconv.OTelMCPAuthErrorMessageKey.String(
+			r.Clean(semconv.OTelMCPAuthErrorMessageKey, scrub.Text(d.Message, MaxMessage))))
 	}
-	attrs = append(attrs, o.Peer...)
+	if d.ErrorType != "" {
+		attrs = append(attrs, semconv.ErrorTypeKey.String(d.ErrorType))
+	}
+	if d.Status != 0 {
+		attrs = append(attrs, semconv.HTTPResponseStatusCodeKey.Int(d.Status))
+	}
+	attrs = overHTTP(attrs, d.HTTPVersion)
+	attrs = at(attrs, d.ServerAddress, d.ServerPort)
+	attrs = append(attrs, about...)
 	attrs = append(attrs, d.Facts...)
-	r.Emit(o.Context, Event{
+	r.Emit(ctx, Event{
 		Name:       semconv.OTelMCPAuthDecisionEventName,
 		Severity:   decisionSeverity(d.Decision),
 		Body:       d.Kind + ": " + d.Decision + " (" + d.Reason + ")",
 		Attributes: attrs,
 	})
-	r.decisions.Add(detach(o.Context), 1, metric.WithAttributes(append(decided, r.extra...)...))
+	r.countDecision(detach(ctx), d)
+}
+
+func overHTTP(attrs []attribute.KeyValue, version string) []attribute.KeyValue {
+	if version == "" {
+		return attrs
+	}
+	return append(attrs, semconv.NetworkProtocolNameKey.String("http"), semconv.NetworkProtocolVersionKey.String(version))
+}
+
+func at(attrs []attribute.KeyValue, address string, port int) []attribute.KeyValue {
+	if address == "" {
+		return attrs
+	}
+	attrs = append(attrs, semconv.ServerAddressKey.String(address))
+	if port != 0 {
+		attrs = append(attrs, semconv.ServerPortKey.Int(port))
+	}
+	return attrs
+}
+
+func (r *Recorder) countDecision(ctx context.Context, d *Decision) {
+	defer r.Guard()
+	r.decisions.Add(ctx, 1, metric.WithAttributes(append(d.bounded(), r.extra...)...))
+	if d.Elapsed > 0 {
+		r.authDuration.Record(ctx, d.Elapsed.Seconds(), metric.WithAttributes(append([]attribute.KeyValue{
+			semconv.OTelMCPAuthKindKey.String(d.Kind),
+			semconv.OTelMCPAuthMechanismKey.String(d.Mechanism),
+		}, r.extra...)...))
+	}
+}
+
+// Decide records a decision about o and keeps it on o. Whoever does not own o
+// may call it too: it reads what is published.
+func (o *Operation) Decide(ctx context.Context, d *Decision) {
+	o.Decisions.Add(d)
+	o.Tell(ctx, d)
+}
+
+// Tell records a decision that o keeps already.
+func (o *Operation) Tell(ctx context.Context, d *Decision) { o.rec.Decide(ctx, d, o.about(d)) }
+
+// Progress says which facts of an operation do not change any more, so that
+// others than its owner may read them. Peer never does. The session and the version
+// of HTTP are not among those of a message that a client sends: they can be known at
+// its end only.
+type Progress uint32
+
+// How far an operation is.
+const (
+	// Begun: the method, the session, what it runs over and the user are known.
+	Begun Progress = iota + 1
+	// Parsed: the request id, the target and the resource are known as well.
+	Parsed
+)
+
+// Publish says how far o is.
+func (o *Operation) Publish(p Progress) { o.progress.Store(uint32(p)) }
+
+// about is what a decision is about, without what d says itself.
+func (o *Operation) about(d *Decision) []attribute.KeyValue {
+	r := o.rec
+	attrs := make([]attribute.KeyValue, 0, len(o.Peer)+10)
+	attrs = append(attrs, semconv.OTelMCPRoleKey.String(o.Role.String()))
+	attrs = append(attrs, o.Peer...)
+	sent := o.Role == RoleClient
+	if !sent {
+		attrs = overHTTP(attrs, o.HTTPVersion)
+	}
+	p := Progress(o.progress.Load())
+	if p < Begun {
+		return attrs
+	}
+	attrs = append(attrs, semconv.OTelMCPTransportKey.String(o.Transport))
+	if o.Network != "" {
+		attrs = append(attrs, semconv.NetworkTransportKey.String(o.Network))
+	}
+	if sent && d.ServerAddress == "" {
+		attrs = at(attrs, o.ServerAddress, o.ServerPort)
+	}
+	attrs = r.named(attrs, semconv.MCPMethodNameKey, o.Method.Text)
+	if !sent && d.SessionID == "" && o.SessionID != "" {
+		attrs = append(attrs, semconv.MCPSessionIDKey.String(o.SessionID))
+	}
+	if d.UserID == "" {
+		attrs = r.User(attrs, o.UserID)
+	}
+	if p < Parsed {
+		return attrs
+	}
+	attrs = r.named(attrs, semconv.JSONRPCRequestIDKey, o.RequestID)
+	attrs = r.named(attrs, semconv.GenAIToolNameKey, o.Tool.Text)
+	attrs = r.named(attrs, semconv.GenAIPromptNameKey, o.Prompt.Text)
+	if o.ResourceURI != "" {
+		attrs = append(attrs, semconv.MCPResourceURIKey.String(r.Clean(semconv.MCPResourceURIKey, scrub.URI(o.ResourceURI, MaxURI))))
+	}
+	return attrs
 }
 
 func decisionSeverity(decision string) log.Severity {

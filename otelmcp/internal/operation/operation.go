@@ -119,6 +119,9 @@ type Operation struct {
 	// server that turns out to be older.
 	Expected bool
 
+	// Decisions are what was decided about it.
+	Decisions Decisions
+
 	// NewRoot operations start a trace of their own.
 	NewRoot bool
 	// Silent operations make no span and no duration, by the operator's
@@ -139,13 +142,17 @@ type Operation struct {
 	recording bool
 	active    bool
 	finished  atomic.Bool
+	progress  atomic.Uint32 // a Progress
 }
 
 // Init makes o an operation that has not begun, to be handled in ctx. It exists
 // so that an adapter can embed an Operation in what it keeps for a message, at
 // the price of one allocation for both.
 func (r *Recorder) Init(o *Operation, ctx context.Context, role Role) {
-	o.Context, o.Role, o.rec = ctx, role, r
+	o.Context = ctx
+	if o.rec == nil { // an edge's has been given out already, and others read these
+		o.Role, o.rec = role, r
+	}
 	if !o.backdated {
 		o.start = time.Now()
 	}
@@ -260,7 +267,13 @@ func (o *Operation) Finish() (recorded bool) {
 	}
 	end := time.Now()
 	elapsed := end.Sub(o.start).Seconds()
-	ctx := detach(o.Context)
+	ctx := o.Context
+	if ctx.Err() != nil {
+		ctx = detach(ctx)
+		if o.span != nil { // what the SDK asks ctx for, many times: let it stand in front
+			ctx = trace.ContextWithSpan(ctx, o.span)
+		}
+	}
 	res := o.resolve()
 	key := seriesKey{
 		method:          o.Method.bounded(),
@@ -355,11 +368,17 @@ func (o *Operation) attributes(attrs []attribute.KeyValue, s *series, res *resul
 	if o.ServerVersion != "" {
 		attrs = append(attrs, semconv.OTelMCPServerVersionKey.String(o.ServerVersion))
 	}
-	if o.UserID != "" {
-		attrs = append(attrs, semconv.UserIDKey.String(o.UserID))
+	user, roles := o.UserID, o.UserRoles
+	last, who := o.Decisions.get()
+	if user == "" && who != nil {
+		user, roles = who.UserID, o.rec.Names(semconv.UserRolesKey, who.UserRoles)
 	}
-	if len(o.UserRoles) > 0 {
-		attrs = append(attrs, semconv.UserRolesKey.StringSlice(o.UserRoles))
+	attrs = o.rec.User(attrs, user)
+	if len(roles) > 0 {
+		attrs = append(attrs, semconv.UserRolesKey.StringSlice(roles))
+	}
+	if last != nil {
+		attrs = o.rec.decided(attrs, last)
 	}
 	if o.ToolDigest != "" {
 		attrs = append(attrs, semconv.OTelMCPToolDigestKey.String(o.ToolDigest))

@@ -38,6 +38,10 @@ type Config struct {
 	Client bool
 	// Attributes stand on everything that is emitted.
 	Attributes []attribute.KeyValue
+	// HashKey, when it is set, is what principals are hashed with (HMAC-SHA-256)
+	// before they are recorded, and HashKeyID what that key is called.
+	HashKey   []byte
+	HashKeyID string
 	// Scrub is the operator's own scrubber. It sees, after ours, every text
 	// that a peer or an error chose. It may panic.
 	Scrub func(key, value string) string
@@ -51,6 +55,9 @@ type Recorder struct {
 	extra  []attribute.KeyValue
 	scrub  func(key, value string) string
 
+	hashKey   []byte
+	hashKeyID string
+
 	serverDuration   metric.Float64Histogram
 	clientDuration   metric.Float64Histogram
 	sessionDuration  metric.Float64Histogram
@@ -61,6 +68,7 @@ type Recorder struct {
 	requestSize      metric.Int64Histogram
 	responseSize     metric.Int64Histogram
 	decisions        metric.Int64Counter
+	authDuration     metric.Float64Histogram
 
 	methods  map[string]*method
 	series   seriesCache
@@ -88,6 +96,8 @@ func New(c Config) *Recorder {
 		extra:  c.Attributes,
 		scrub:  c.Scrub,
 		client: c.Client,
+
+		hashKey: c.HashKey, hashKeyID: c.HashKeyID,
 	}
 	newSessionDuration, newMessages := semconv.NewMCPServerSessionDuration, semconv.NewOTelMCPServerMessages
 	if c.Client {
@@ -104,6 +114,7 @@ func New(c Config) *Recorder {
 	r.requestSize = create(meter, semconv.NewOTelMCPServerRequestSize, metric.Int64Histogram(metricnoop.Int64Histogram{}), &errs)
 	r.responseSize = create(meter, semconv.NewOTelMCPServerResponseSize, metric.Int64Histogram(metricnoop.Int64Histogram{}), &errs)
 	r.decisions = create(meter, semconv.NewOTelMCPAuthDecisions, metric.Int64Counter(metricnoop.Int64Counter{}), &errs)
+	r.authDuration = create(meter, semconv.NewOTelMCPAuthDuration, metric.Float64Histogram(metricnoop.Float64Histogram{}), &errs)
 	if err := errors.Join(errs...); err != nil {
 		otel.Handle(err)
 	}

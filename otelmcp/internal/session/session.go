@@ -73,6 +73,9 @@ type Session struct {
 	// address of the peer.
 	UserID  string
 	Address netip.Addr
+	// Owner is the principal of the token that started it, and Issuer is who
+	// vouched for it. No other principal may go on with it.
+	Owner, Issuer string
 	// Role is the side of the session that is instrumented. ServerAddress and
 	// ServerPort are a client's remote.
 	Role          operation.Role
@@ -222,7 +225,7 @@ func (s *Session) Begin(ctx context.Context, rec *operation.Recorder) {
 		Name:       semconv.OTelMCPSessionStartEventName,
 		Severity:   log.SeverityInfo,
 		Body:       "session started on " + s.Transport,
-		Attributes: s.attributes(),
+		Attributes: s.attributes(rec),
 	})
 }
 
@@ -230,7 +233,7 @@ func (s *Session) Begin(ctx context.Context, rec *operation.Recorder) {
 // otelmcp.session.end_reason values or empty when it is not known, and with
 // errorType if an error ended it. A session that did not begin has no duration.
 func (s *Session) End(ctx context.Context, rec *operation.Recorder, reason, errorType string) {
-	attrs := s.attributes()
+	attrs := s.attributes(rec)
 	body := "session ended on " + s.Transport
 	severity := log.SeverityInfo
 	if reason != "" {
@@ -300,7 +303,7 @@ func (t *Table) End(ctx context.Context, key, reason string, fallback *Session) 
 	s.End(ctx, t.rec, reason, "")
 }
 
-func (s *Session) attributes() []attribute.KeyValue {
+func (s *Session) attributes(rec *operation.Recorder) []attribute.KeyValue {
 	attrs := make([]attribute.KeyValue, 0, 12)
 	attrs = append(attrs,
 		semconv.OTelMCPRoleKey.String(s.Role.String()),
@@ -308,9 +311,7 @@ func (s *Session) attributes() []attribute.KeyValue {
 	if s.ID != "" {
 		attrs = append(attrs, semconv.MCPSessionIDKey.String(s.ID))
 	}
-	if s.UserID != "" {
-		attrs = append(attrs, semconv.UserIDKey.String(s.UserID))
-	}
+	attrs = rec.User(attrs, s.UserID)
 	if s.Address.IsValid() {
 		attrs = append(attrs, semconv.ClientAddressKey.String(s.Address.String()))
 	}

@@ -1,0 +1,144 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package otelmcp
+
+// Decisions that fall within mcp-go: its tool and prompt filters, and the hooks
+// of the program that may refuse a request.
+
+import (
+	"context"
+	"encoding/json"
+	"reflect"
+
+	"github.com/mark3labs/mcp-go/server"
+
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/jsonrpc"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
+	"github.com/otelmcp/otelmcp-go/semconv"
+)
+
+// filters say whether the server hides tools, and prompts, from some.
+type filters struct{ tools, prompts bool }
+
+// filtersOf asks srv, which has no getter for them. Only how many there are is
+// read. Where the fields are gone, what they let through is not known.
+func filtersOf(srv *server.MCPServer) filters {
+	has := func(field string) bool {
+		f := reflect.ValueOf(srv).Elem().FieldByName(field)
+		return f.IsValid() && f.Kind() == reflect.Slice && f.Len() > 0
+	}
+	return filters{tools: has("toolFilters"), prompts: has("promptFilters")}
+}
+
+// filtered records what a filter decided about m, once: middleware may run a
+// handler again, and that of a task runs beside.
+func (m *message) filtered(ctx context.Context, decision, reason string) {
+	m.filter.Do(func() {
+		m.decide(ctx, &operation.Decision{
+			Kind:     semconv.OTelMCPAuthKindAuthorization,
+			Decision: decision,
+			Reason:   reason,
+			Policy:   m.i.cfg.filterPolicy,
+		})
+	})
+}
+
+// hidden is for a tool or a prompt that is there, but not for who asked.
+func (m *message) hidden(ctx context.Context) {
+	m.Outcome = semconv.OTelMCPOutcomeDenied
+	m.filtered(ctx, semconv.OTelMCPAuthDecisionDeny, semconv.OTelMCPAuthReasonHidden)
+}
+
+// passed is for one that the filters let through.
+func (m *message) passed(ctx context.Context) {
+	m.filtered(ctx, semconv.OTelMCPAuthDecisionAllow, semconv.OTelMCPAuthReasonOK)
+}
+
+// watchInitialization records that a hook of the program's refused a request,
+// unless the hook has told that itself.
+func (i *Instrumentation) watchInitialization(hook server.OnRequestInitializationFunc) server.OnRequestInitializationFunc {
+	return func(ctx context.Context, id, raw any) error {
+		if server.ServerFromContext(ctx) != i.srv { // another one that shares the hooks
+			return hook(ctx, id, raw)
+		}
+		about, ok := ctx.Value(subjectKey{}).(subject)
+		if x, isExchange := about.(*exchange); !ok || !isExchange || x.i != i || !x.awaitsDispatch() {
+			a := &arriving{Context: ctx, i: i, raw: raw}
+			ctx, about = a, a
+		}
+		before := about.decisions().Last()
+		err := hook(ctx, id, raw)
+		if err != nil {
+			i.refusedInitialization(ctx, about, before, err)
+		}
+		return err
+	}
+}
+
+func (i *Instrumentation) refusedInitialization(ctx context.Context, about subject, before *operation.Decision, err error) {
+	defer i.rec.Guard()
+	if last := about.decisions().Last(); last != before && last.Refused() {
+		return
+	}
+	about.decide(ctx, &operation.Decision{
+		Kind:     semconv.OTelMCPAuthKindAuthorization,
+		Decision: semconv.OTelMCPAuthDecisionDeny,
+		Reason:   semconv.OTelMCPAuthReasonPolicy,
+		Policy:   "OnRequestInitialization",
+		Message:  errorText(err),
+	})
+}
+
+// arriving is a request that dispatch does not have yet, and that is no HTTP
+// exchange's. It is the context that the program's hook is called in.
+type arriving struct {
+	context.Context
+	i    *Instrumentation
+	raw  any
+	made operation.Decisions
+}
+
+// Value makes it findable from the contexts that derive from it.
+func (a *arriving) Value(key any) any {
+	if _, ok := key.(subjectKey); ok {
+		return a
+	}
+	return a.Context.Value(key)
+}
+
+func (a *arriving) decisions() *operation.Decisions { return &a.made }
+
+func (a *arriving) decide(ctx context.Context, d *operation.Decision) {
+	complete(d, whoIn(a.Context, &a.made))
+	a.made.Add(d)
+	m := &message{}
+	m.init(a.i, a.Context)
+	a.describe(m, d)
+	m.Decide(ctx, d)
+}
+
+// describe fills what m, which is not recorded, tells of the request, and lets the
+// line that it came on know of d.
+func (a *arriving) describe(m *message, d *operation.Decision) {
+	defer a.i.rec.Guard()
+	l, _ := a.i.edgeOf(a.Context).(*lines)
+	if a.i.messageOf(a.Context) != nil {
+		l = nil // a handler's own call
+	}
+	raw, _ := a.raw.(json.RawMessage)
+	var e jsonrpc.Envelope
+	if len(raw) <= maxLook {
+		e = jsonrpc.Parse(raw)
+	} else {
+		e, _ = jsonrpc.Head(raw[:maxLook])
+	}
+	m.describe(&e, nil)
+	m.Transport = semconv.OTelMCPTransportOther
+	a.i.describePeer(m, server.ClientSessionFromContext(a.Context))
+	a.i.identify(&m.Operation)
+	m.Publish(operation.Parsed)
+	if l != nil {
+		l.decided(&e, d)
+	}
+}

@@ -24,6 +24,7 @@ const (
 	mcpGo    = "github.com/mark3labs/mcp-go"
 	goSDK    = "github.com/modelcontextprotocol/go-sdk"
 	otelSDK  = "go.opentelemetry.io/otel/sdk"
+	goJOSE   = "github.com/go-jose/go-jose/v4"
 )
 
 var otelAPI = []string{
@@ -48,7 +49,7 @@ var rules = map[string]rule{
 		module: ".", pattern: "./otelmcp/...",
 		own:     []string{ours + "/otelmcp", ours + "/semconv"},
 		modules: append([]string{mcpGo, "github.com/felixge/httpsnoop", "github.com/gowebpki/jcs"}, otelAPI...),
-		never:   []string{otelSDK, "go.opentelemetry.io/otel/exporters"},
+		never:   []string{otelSDK, "go.opentelemetry.io/otel/exporters", ours + "/verifier", goJOSE},
 	},
 	"operation knows no MCP SDK": {
 		module: ".", pattern: "./otelmcp/internal/operation/...",
@@ -70,7 +71,13 @@ var rules = map[string]rule{
 	"exporters never imports otelmcp": {
 		module: "exporters", pattern: "./...", flags: []string{"-test"},
 		own:   []string{ours + "/exporters", ours + "/semconv", ours + "/internal"},
-		never: []string{ours + "/otelmcp"},
+		never: []string{ours + "/otelmcp", ours + "/verifier"},
+	},
+	"verifier needs otelmcp and go-jose, no more": {
+		module: "verifier", pattern: "./...",
+		own:     []string{ours + "/verifier", ours + "/otelmcp", ours + "/semconv"},
+		modules: append([]string{goJOSE, mcpGo, "github.com/felixge/httpsnoop", "github.com/gowebpki/jcs"}, otelAPI...),
+		never:   []string{otelSDK, "go.opentelemetry.io/otel/exporters", ours + "/exporters"},
 	},
 }
 
@@ -117,6 +124,8 @@ func TestRulesCanFail(t *testing.T) {
 	stray := pkg{ImportPath: "example.com/stray", Module: module("example.com/stray")}
 	otelmcp := pkg{ImportPath: ours + "/otelmcp", Module: module(ours)}
 	internal := pkg{ImportPath: ours + "/internal/x", Module: module(ours)}
+	jose := pkg{ImportPath: goJOSE, Module: module(goJOSE)}
+	verifier := pkg{ImportPath: ours + "/verifier", Module: module(ours + "/verifier")}
 	indirect := pkg{ImportPath: mcpGo + "/server", Module: module(mcpGo), Imports: []string{sdk.ImportPath}}
 
 	for _, tt := range []struct {
@@ -139,6 +148,13 @@ func TestRulesCanFail(t *testing.T) {
 		{"the generator builds before anything is generated", "/semconv/internal/gen", otelmcp, true},
 		{"exporters never imports otelmcp", "/exporters", sdk, false},
 		{"exporters never imports otelmcp", "/exporters", otelmcp, true},
+		{"otelmcp needs the OpenTelemetry API and mcp-go, no more", "/otelmcp", verifier, true},
+		{"exporters never imports otelmcp", "/exporters", verifier, true},
+		{"verifier needs otelmcp and go-jose, no more", "/verifier", jose, false},
+		{"verifier needs otelmcp and go-jose, no more", "/verifier", otelmcp, false},
+		{"verifier needs otelmcp and go-jose, no more", "/verifier", internal, true},
+		{"verifier needs otelmcp and go-jose, no more", "/verifier", stray, true},
+		{"verifier needs otelmcp and go-jose, no more", "/verifier", sdk, true},
 	} {
 		t.Run(tt.from+" to "+tt.to.ImportPath, func(t *testing.T) {
 			r, ok := rules[tt.rule]

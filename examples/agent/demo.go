@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"strings"
 	"time"
@@ -36,21 +35,11 @@ type demo struct {
 }
 
 func (d demo) run(ctx context.Context) (err error) {
-	var rec *otlpview.Receiver // nil when telemetry goes elsewhere
-	if variables := otlpview.Destination(); len(variables) > 0 {
-		d.Line("Telemetry goes where your environment says: ", strings.Join(variables, ", "))
-	} else {
-		if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
-			return errors.New("OTEL_SDK_DISABLED is set: there would be nothing to show")
-		}
-		if rec, err = otlpview.StartReceiver(); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, rec.Stop(ctx)) }()
-		restore := otlpview.SetEnv(otlpview.ReceiverEnv(rec.URL, false))
-		defer restore()
-		d.Line("Telemetry goes to the OTLP receiver of this program, ", rec.URL)
+	rec, stopReceiver, err := d.Receive(ctx, false) // no receiver when telemetry goes elsewhere
+	if err != nil {
+		return err
 	}
+	defer func() { err = errors.Join(err, stopReceiver()) }()
 	d.Line()
 
 	traceID, err := d.plan(ctx)

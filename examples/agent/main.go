@@ -10,14 +10,8 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
-	"fmt"
 	"io"
-	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/otelmcp/otelmcp-go/examples/internal/otlpview"
 )
@@ -48,53 +42,17 @@ It exits with 1 if a call went wrong that should not, or if the trace is not
 whole: one root, and under each client span the span of the server.
 `
 
-func main() {
-	slog.SetLogLoggerLevel(slog.LevelWarn) // mcp-go is talkative
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
-}
+func main() { os.Exit(program.Main()) }
 
-// command is main with everything passed in that tests want to see. It returns
-// the exit code.
-func command(ctx context.Context, args []string, stdout *os.File, stderr io.Writer) int {
-	if len(args) == 1 {
-		if serve, ok := servers[args[0]]; ok { // how the demo starts its children
-			return report(stderr, serve(ctx, streams{os.Stdin, stdout, stderr}))
+var program = otlpview.Program{
+	Name:  "agent",
+	Usage: usage,
+	Run: func(ctx context.Context, r otlpview.Renderer, stderr io.Writer, _ bool) error {
+		self, err := os.Executable()
+		if err != nil {
+			return err
 		}
-	}
-
-	flags := flag.NewFlagSet("agent", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // said below, each on its proper stream
-	err := flags.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, usage)
-		return 0
-	case err != nil:
-		fmt.Fprintf(stderr, "%v\n\n%s", err, usage)
-		return 2
-	case flags.NArg() > 0:
-		fmt.Fprintf(stderr, "unknown argument %q\n\n%s", flags.Arg(0), usage)
-		return 2
-	}
-
-	self, err := os.Executable()
-	if err != nil {
-		return report(stderr, err)
-	}
-	err = demo{Renderer: otlpview.NewRenderer(stdout), stderr: stderr, self: self}.run(ctx)
-	if err != nil && ctx.Err() != nil {
-		err = errors.New("interrupted") // which is all that the errors are about
-	}
-	return report(stderr, err)
-}
-
-func report(stderr io.Writer, err error) int {
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintln(stderr, "agent:", err)
-	return 1
+		return demo{Renderer: r, stderr: stderr, self: self}.run(ctx)
+	},
+	Parts: servers,
 }

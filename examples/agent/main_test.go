@@ -16,67 +16,27 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/otelmcp/otelmcp-go/examples/internal/otlpview"
+	"github.com/otelmcp/otelmcp-go/examples/internal/otlpview/programtest"
 )
 
-// program is the path of the built demo.
-var program string
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "agent-example")
-	if err != nil {
-		panic(err)
-	}
-	program = filepath.Join(dir, "agent.exe") // the suffix is for Windows
-	code := 1
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", program, ".").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
-	} else {
-		code = m.Run()
-	}
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-// process is the demo with what it writes. Its children write to the same
-// standard error, so that Wait returns nil only when they have ended, too.
-type process struct {
-	*exec.Cmd
-	stdout, stderr bytes.Buffer
-}
-
-// newProcess makes one in an environment that has of OTEL_* variables only
-// those in env.
-func newProcess(t *testing.T, env []string, args ...string) *process {
-	t.Helper()
-	p := &process{Cmd: exec.CommandContext(t.Context(), program, args...)}
-	p.Stdout, p.Stderr = &p.stdout, &p.stderr
-	p.WaitDelay = 20 * time.Second
-	for _, pair := range os.Environ() {
-		if !strings.HasPrefix(pair, "OTEL_") && !strings.HasPrefix(pair, "COLUMNS=") {
-			p.Env = append(p.Env, pair)
-		}
-	}
-	p.Env = append(append(p.Env, "COLUMNS=120"), env...)
-	return p
-}
+func TestMain(m *testing.M) { os.Exit(programtest.Run(m, "agent")) }
 
 func TestDemo(t *testing.T) {
-	p := newProcess(t, nil)
+	p := programtest.New(t, nil)
 	begin := time.Now()
 	if err := p.Run(); err != nil {
-		t.Fatalf("%v\n%s\n%s", err, &p.stdout, &p.stderr)
+		t.Fatalf("%v\n%s\n%s", err, &p.Out, &p.Err)
 	}
 	if took := time.Since(begin); took > 30*time.Second {
 		t.Errorf("the demo took %s", took)
 	}
-	out := p.stdout.String()
+	out := p.Out.String()
 	for _, want := range []string{
 		"travel    offers: two nights in Oslo, 12 °C", "calendar  refuses:", "The user agrees.", "Sunday is booked",
 		turnName, "4 services", "✗ tool_error", "✓ whole",
@@ -91,8 +51,8 @@ func TestDemo(t *testing.T) {
 	if strings.Contains(out, "\x1b") {
 		t.Error("colors, though the output is no terminal")
 	}
-	if p.stderr.Len() > 0 {
-		t.Errorf("something was written to stderr:\n%s", &p.stderr)
+	if p.Err.Len() > 0 {
+		t.Errorf("something was written to stderr:\n%s", &p.Err)
 	}
 }
 
@@ -108,15 +68,15 @@ func TestTelemetry(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	p := newProcess(t, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + rec.URL, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"})
+	p := programtest.New(t, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + rec.URL, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"})
 	if err := p.Run(); err != nil {
-		t.Fatalf("%v\n%s\n%s", err, &p.stdout, &p.stderr)
+		t.Fatalf("%v\n%s\n%s", err, &p.Out, &p.Err)
 	}
 	got := rec.Snapshot()
 	if len(got.Spans) == 0 {
 		t.Fatal("no spans")
 	}
-	out := p.stdout.String()
+	out := p.Out.String()
 	if !strings.Contains(out, strings.TrimPrefix(rec.URL, "http://")) || !strings.Contains(out, got.Spans[0].TraceID) ||
 		strings.Contains(out, "├─") {
 		t.Errorf("with a collector, the demo should name it and the trace, and draw nothing:\n%s", out)
@@ -204,13 +164,13 @@ func TestDemoFailsWithoutTelemetry(t *testing.T) {
 		{"nobody listens", nobody, []string{"telemetry was lost"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p := newProcess(t, []string{test.env})
+			p := programtest.New(t, []string{test.env})
 			if err := p.Run(); p.ProcessState == nil || p.ProcessState.ExitCode() != 1 {
 				t.Errorf("ended with %v instead of exit code 1", err)
 			}
 			for _, want := range test.says {
-				if !strings.Contains(p.stderr.String(), want) {
-					t.Errorf("stderr lacks %q:\n%s", want, &p.stderr)
+				if !strings.Contains(p.Err.String(), want) {
+					t.Errorf("stderr lacks %q:\n%s", want, &p.Err)
 				}
 			}
 		})
@@ -224,7 +184,7 @@ func TestNothingIsLeft(t *testing.T) {
 			if runtime.GOOS == "windows" && end == os.Interrupt {
 				t.Skip("Windows has no such signal")
 			}
-			p := newProcess(t, nil)
+			p := programtest.New(t, nil)
 			p.Stdout = nil
 			stdout, err := p.StdoutPipe()
 			if err != nil {
@@ -251,8 +211,8 @@ func TestNothingIsLeft(t *testing.T) {
 			if err == nil && !whole {
 				t.Error("an interrupted demo must not claim success")
 			}
-			if end == os.Interrupt && err != nil && !strings.Contains(p.stderr.String(), "agent: interrupted") {
-				t.Errorf("%v, and it does not say why:\n%s", err, &p.stderr)
+			if end == os.Interrupt && err != nil && !strings.Contains(p.Err.String(), "agent: interrupted") {
+				t.Errorf("%v, and it does not say why:\n%s", err, &p.Err)
 			}
 		})
 	}
@@ -261,14 +221,14 @@ func TestNothingIsLeft(t *testing.T) {
 // TestStdioServersAreSilent: what is no message must not be on stdout.
 func TestStdioServersAreSilent(t *testing.T) {
 	for _, server := range []string{calendarServer, weatherServer} {
-		p := newProcess(t, []string{"OTEL_TRACES_EXPORTER=console", "OTEL_METRICS_EXPORTER=none", "OTEL_LOGS_EXPORTER=none"}, server)
+		p := programtest.New(t, []string{"OTEL_TRACES_EXPORTER=console", "OTEL_METRICS_EXPORTER=none", "OTEL_LOGS_EXPORTER=none"}, server)
 		p.Stdin = strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25",` +
 			`"capabilities":{},"clientInfo":{"name":"test","version":"1"}}}` + "\n")
 		if err := p.Run(); err != nil {
-			t.Errorf("%s: %v\n%s", server, err, &p.stderr)
+			t.Errorf("%s: %v\n%s", server, err, &p.Err)
 		}
 		n := 0
-		for line := range bytes.Lines(p.stdout.Bytes()) {
+		for line := range bytes.Lines(p.Out.Bytes()) {
 			n++
 			var message struct{ JSONRPC string }
 			if err := json.Unmarshal(line, &message); err != nil || message.JSONRPC != "2.0" {
@@ -277,27 +237,6 @@ func TestStdioServersAreSilent(t *testing.T) {
 		}
 		if n != 1 {
 			t.Errorf("%s: %d messages instead of 1", server, n)
-		}
-	}
-}
-
-func TestCommandLine(t *testing.T) {
-	for _, test := range []struct {
-		args           []string
-		code           int
-		stdout, stderr string
-	}{
-		{[]string{"--help"}, 0, "Usage:", ""},
-		{[]string{"--nonsense"}, 2, "", "nonsense"},
-		{[]string{"nonsense"}, 2, "", `unknown argument "nonsense"`},
-	} {
-		p := newProcess(t, nil, test.args...)
-		_ = p.Run()
-		if code := p.ProcessState.ExitCode(); code != test.code {
-			t.Errorf("%q: exit code %d instead of %d", test.args, code, test.code)
-		}
-		if !strings.Contains(p.stdout.String(), test.stdout) || !strings.Contains(p.stderr.String(), test.stderr) {
-			t.Errorf("%q: stdout %q, stderr %q", test.args, &p.stdout, &p.stderr)
 		}
 	}
 }

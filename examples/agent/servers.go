@@ -24,6 +24,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/propagation"
 
+	"github.com/otelmcp/otelmcp-go/examples/internal/otlpview"
 	"github.com/otelmcp/otelmcp-go/exporters"
 	"github.com/otelmcp/otelmcp-go/otelmcp"
 )
@@ -42,16 +43,10 @@ const (
 )
 
 // servers are the subcommands that the demo starts its children with.
-var servers = map[string]func(context.Context, streams) error{
-	calendarServer: func(ctx context.Context, _ streams) error { return serveStdio(ctx, newCalendar(), "calendar") },
-	weatherServer:  func(ctx context.Context, _ streams) error { return serveStdio(ctx, newWeather(), "weather") },
+var servers = map[string]otlpview.Part{
+	calendarServer: func(ctx context.Context, _ otlpview.Streams) error { return serveStdio(ctx, newCalendar(), "calendar") },
+	weatherServer:  func(ctx context.Context, _ otlpview.Streams) error { return serveStdio(ctx, newWeather(), "weather") },
 	travelServer:   serveTravel,
-}
-
-// streams are those of the process.
-type streams struct {
-	in       io.Reader
-	out, err io.Writer
 }
 
 // serveStdio serves one client on standard input and output, until it leaves.
@@ -68,7 +63,7 @@ func serveStdio(ctx context.Context, srv *server.MCPServer, service string) (err
 // serveTravel serves streamable HTTP on a free loopback port, which it prints,
 // until ctx or its standard input ends. The input ends with the parent, however
 // the parent ends: so the server cannot outlive it.
-func serveTravel(ctx context.Context, std streams) (err error) {
+func serveTravel(ctx context.Context, std otlpview.Streams) (err error) {
 	telemetry, err := setUp(ctx, "travel")
 	if err != nil {
 		return err
@@ -79,19 +74,19 @@ func serveTravel(ctx context.Context, std streams) (err error) {
 	if err != nil {
 		return err
 	}
-	srv := newTravel(std.err)
+	srv := newTravel(std.Stderr)
 	handler := server.NewStreamableHTTPServer(srv)
 	mux := http.NewServeMux()
 	mux.Handle(endpointPath, otelmcp.Instrument(srv).Handler(handler))
 	web := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	stopped := make(chan error, 1)
 	go func() { stopped <- web.Serve(ln) }()
-	fmt.Fprintf(std.out, "http://%s%s\n", ln.Addr(), endpointPath)
+	fmt.Fprintf(std.Stdout, "http://%s%s\n", ln.Addr(), endpointPath)
 
 	orphaned := make(chan struct{})
 	go func() {
 		defer close(orphaned)
-		_, _ = io.Copy(io.Discard, std.in) // an error is an end, too
+		_, _ = io.Copy(io.Discard, std.Stdin) // an error is an end, too
 	}()
 	select {
 	case err := <-stopped:

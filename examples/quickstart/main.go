@@ -10,14 +10,8 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
-	"fmt"
 	"io"
-	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/otelmcp/otelmcp-go/examples/internal/otlpview"
 )
@@ -48,57 +42,20 @@ It exits with 1 if a tool call went wrong that should not, or if telemetry that
 should have arrived did not.
 `
 
-func main() {
-	slog.SetLogLoggerLevel(slog.LevelWarn) // mcp-go is talkative
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
-}
+func main() { os.Exit(program.Main()) }
 
-// command is main with everything passed in. It returns the exit code.
-func command(ctx context.Context, args []string, stdout *os.File, stderr io.Writer) int {
-	if len(args) == 1 && args[0] == "stdio-server" { // how the demo starts its child
-		return report(stderr, serveStdio(ctx))
-	}
-
-	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // said below, each on its proper stream
-	serve := flags.Bool("serve", false, "")
-	err := flags.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, usage)
-		return 0
-	case err != nil:
-		fmt.Fprintf(stderr, "%v\n\n%s", err, usage)
-		return 2
-	case flags.NArg() > 0:
-		fmt.Fprintf(stderr, "unknown argument %q\n\n%s", flags.Arg(0), usage)
-		return 2
-	}
-
-	self, err := os.Executable()
-	if err != nil {
-		return report(stderr, err)
-	}
-	d := demo{
-		Renderer: otlpview.NewRenderer(stdout),
-		stderr:   stderr,
-		self:     self,
-		serve:    *serve,
-	}
-	err = d.run(ctx)
-	if err != nil && ctx.Err() != nil {
-		err = errors.New("interrupted") // which is all that the errors are about
-	}
-	return report(stderr, err)
-}
-
-func report(stderr io.Writer, err error) int {
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintln(stderr, "quickstart:", err)
-	return 1
+var program = otlpview.Program{
+	Name:   "quickstart",
+	Usage:  usage,
+	Serves: true,
+	Run: func(ctx context.Context, r otlpview.Renderer, stderr io.Writer, serve bool) error {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		return demo{Renderer: r, stderr: stderr, self: self, serve: serve}.run(ctx)
+	},
+	Parts: map[string]otlpview.Part{
+		"stdio-server": func(ctx context.Context, _ otlpview.Streams) error { return serveStdio(ctx) },
+	},
 }

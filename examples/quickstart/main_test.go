@@ -15,7 +15,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -32,7 +31,7 @@ import (
 // program that it runs in.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "stdio-server" {
-		os.Exit(command(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+		os.Exit(program.Command(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 	}
 	slog.SetLogLoggerLevel(slog.LevelWarn) // as in main
 	os.Exit(m.Run())
@@ -298,35 +297,6 @@ func TestInterrupt(t *testing.T) {
 		t.Errorf("took %s to stop", took)
 	}
 	goleak.VerifyNone(t, leaks)
-}
-
-func TestCommandLine(t *testing.T) {
-	for _, test := range []struct {
-		args           []string
-		code           int
-		stdout, stderr string
-	}{
-		{[]string{"--help"}, 0, "Usage:", ""},
-		{[]string{"--nonsense"}, 2, "", "nonsense"},
-		{[]string{"nonsense"}, 2, "", `unknown argument "nonsense"`},
-	} {
-		stdout, err := os.Create(filepath.Join(t.TempDir(), "stdout"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var stderr bytes.Buffer
-		if code := command(t.Context(), test.args, stdout, &stderr); code != test.code {
-			t.Errorf("%q: exit code %d instead of %d", test.args, code, test.code)
-		}
-		written, err := os.ReadFile(stdout.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(string(written), test.stdout) || !strings.Contains(stderr.String(), test.stderr) {
-			t.Errorf("%q: stdout %q, stderr %q", test.args, written, stderr.String())
-		}
-		_ = stdout.Close()
-	}
 }
 
 // waitFor waits until pattern is in the output, and returns its first group.

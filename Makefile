@@ -45,6 +45,10 @@ demo: ## Run the quickstart: a server, a client and a receiver in one process (A
 demo-agent: ## Run the agent example: one trace through four processes.
 	@cd examples/agent && go run . $(ARGS)
 
+.PHONY: demo-oauth
+demo-oauth: ## Run the OAuth example: what a protected server decides, recorded (ARGS=--serve keeps it up).
+	@cd examples/oauth && go run . $(ARGS)
+
 .PHONY: test
 test: ## Run every check, as CI does.
 	@begin=$$(date +%s); n=0; \

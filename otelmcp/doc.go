@@ -3,7 +3,8 @@
 
 // Package otelmcp instruments MCP servers and clients built on
 // github.com/mark3labs/mcp-go with OpenTelemetry: a span, metrics and a log
-// event for every message, and events and metrics for sessions.
+// event for every message, and events and metrics for sessions and for decisions
+// of authentication and authorization.
 //
 // One call, after the server was built, is all:
 //
@@ -26,6 +27,10 @@
 //	c := client.NewClient(otelmcp.WrapTransport(t))
 //
 // [InstrumentClient] is for a client that exists already, of which less is seen.
+//
+// [RequireBearer] protects a server over HTTP, as the MCP authorization
+// specification has it, and records each of its decisions. [RecordAuthDecision]
+// records those that a program makes itself; others are seen without its help.
 //
 // It uses the global providers and propagators unless options say otherwise.
 // The package emits through OpenTelemetry's API only; the SDK, exporters and

@@ -1331,3 +1331,23 @@ func TestDecisionsAtAnyTime(t *testing.T) {
 		})
 	}
 }
+
+// Middleware between two edges of one server is seen, and nothing is recorded twice.
+func TestMiddlewareBetweenEdges(t *testing.T) {
+	s, capture := instrumented(t)
+	i := otelmcp.Instrument(s.MCPServer)
+	inner := i.Handler(quietHTTP(s.MCPServer, server.WithStateLess(true)))
+	c := converse(t, i.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Api-Key") == "" {
+			http.Error(w, "no", http.StatusUnauthorized)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	})))
+	c.do(step{send: rawPost(rpc("1", "ping", "{}"))})
+	c.do(step{send: rawPost(rpc("2", "ping", "{}"), "X-Api-Key: sesame")})
+	c.web.Close()
+	wantDecisions(t, capture, "authentication challenge missing_credentials none ")
+	wantRecords(t, capture, "denied transport - 401 - missing_credentials", "ok handler ping 200 -")
+	settled(t, i, capture)
+}

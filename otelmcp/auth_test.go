@@ -94,8 +94,8 @@ func decider(d *atomic.Pointer[otelmcp.AuthDecision]) *server.MCPServer {
 	return srv
 }
 
-// TestRecordAuthDecision: each reason with each mechanism and each decision, on each
-// transport and in both eras.
+// TestRecordAuthDecision: each reason with each mechanism, and each decision with both,
+// on each transport and in both eras.
 func TestRecordAuthDecision(t *testing.T) {
 	for _, over := range []string{stdio, streamable, sse, inProcess, direct} {
 		for _, e := range []era{legacy, modern} {
@@ -113,8 +113,8 @@ func TestRecordAuthDecision(t *testing.T) {
 					p.initialize()
 				}
 				for k, reason := range allReasons {
-					for _, mechanism := range allMechanisms {
-						decision := []string{"allow", "deny", "challenge", "error"}[k%4]
+					for j, mechanism := range allMechanisms {
+						decision := []string{"allow", "deny", "challenge", "error"}[(k+j)%4]
 						if testing.Short() && k%4 != 0 {
 							continue
 						}

@@ -245,9 +245,12 @@ func (tc *bearerCase) checkAnswer(t *testing.T, answer string) {
 			t.Errorf("the answer tells the token: %q", answer)
 		}
 	}
+	if !strings.Contains(answer, "\r\nCache-Control: no-store\r\n") {
+		t.Errorf("a refusal may be stored: %q", answer)
+	}
 	if tc.status >= 500 {
-		if strings.Contains(answer, "Www-Authenticate") {
-			t.Errorf("who cannot say whether a token is valid does not challenge: %q", answer)
+		if strings.Contains(answer, "Www-Authenticate") || !strings.Contains(answer, "\r\nRetry-After: ") {
+			t.Errorf("who cannot say whether a token is valid does not challenge, and says when to come back: %q", answer)
 		}
 		return
 	}

@@ -20,8 +20,8 @@ import (
 )
 
 // AuthDecision is an authentication or authorization decision, for
-// [RecordAuthDecision]. The zero value of every field but Decision means that it
-// is not known. None of them may hold a credential or a part of one; all text is
+// [RecordAuthDecision]. The zero value of a field means that it is not known, or what
+// the field says. None of them may hold a credential or a part of one; all text is
 // scrubbed and capped all the same.
 type AuthDecision struct {
 	// Kind is semconv.OTelMCPAuthKindAuthentication or …Authorization. Empty
@@ -63,8 +63,8 @@ type AuthDecision struct {
 // otelmcp.auth.decision event, as a count in otelmcp.auth.decisions, and as facts
 // on the message that is handled in ctx. Any context that derives from a
 // message's, one that a client sends included, or from an HTTP request's behind
-// [Instrumentation.Handler], will do; in any other the event and the count are made with the global providers. It
-// never blocks, and a canceled context loses nothing.
+// [Instrumentation.Handler], will do; in any other the event and the count are made
+// with the global providers. It never blocks, and a canceled context loses nothing.
 //
 // What a field says that is not one of its values reads _OTHER. One call is one
 // decision: a response of 401 or 403 that follows it makes none of its own.

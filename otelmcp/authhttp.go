@@ -175,6 +175,7 @@ func (x *exchange) observe() {
 	case x.sessionRefused():
 		d := &operation.Decision{
 			Kind:      semconv.OTelMCPAuthKindAuthentication,
+			Decision:  semconv.OTelMCPAuthDecisionDeny,
 			Reason:    semconv.OTelMCPAuthReasonUnknownSession,
 			Mechanism: semconv.OTelMCPAuthMechanismNone,
 		}
@@ -183,9 +184,10 @@ func (x *exchange) observe() {
 			d.Mechanism = ""
 		}
 		d.Facts = []attribute.KeyValue{semconv.OTelMCPSessionIntegrityKey.String(m.integrity)}
-		x.refused(d)
+		d.Status = m.HTTPStatus
+		x.decide(x, d)
 	case m.HTTPStatus == http.StatusUnauthorized || m.HTTPStatus == http.StatusForbidden:
-		x.refused(x.refusal())
+		x.decide(x, x.refusal())
 	default:
 		x.observeIdentity()
 	}
@@ -194,14 +196,6 @@ func (x *exchange) observe() {
 		!x.adopted && (m.Outcome == "" && m.HTTPStatus >= http.StatusBadRequest || m.Outcome == semconv.OTelMCPOutcomeRejected) {
 		m.Outcome = semconv.OTelMCPOutcomeDenied
 	}
-}
-
-func (x *exchange) refused(d *operation.Decision) {
-	if d.Decision == "" {
-		d.Decision = semconv.OTelMCPAuthDecisionDeny
-	}
-	d.Status = x.m.HTTPStatus
-	x.decide(x, d)
 }
 
 // sessionRefused reports whether the session that the request named was why it

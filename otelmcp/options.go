@@ -169,8 +169,8 @@ func WithFilterPolicy(name string) Option {
 
 // WithFilter silences messages for which keep returns false: they make no span
 // and no duration metric. Their otelmcp.operation event and their count in
-// otelmcp.server.messages stay, as do events of sessions, decisions and definitions. keep must
-// be safe for concurrent use; when it panics the message is kept.
+// otelmcp.server.messages stay, as do events of sessions, decisions and definitions.
+// keep must be safe for concurrent use; when it panics the message is kept.
 func WithFilter(keep func(ctx context.Context, method string) bool) Option {
 	return optionFunc(func(c *config) { c.filter = keep })
 }

@@ -163,17 +163,7 @@ func TestDemoFailsWithoutTelemetry(t *testing.T) {
 		{"disabled", "OTEL_SDK_DISABLED=true", []string{"OTEL_SDK_DISABLED"}},
 		{"nobody listens", nobody, []string{"telemetry was lost"}},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			p := programtest.New(t, []string{test.env})
-			if err := p.Run(); p.ProcessState == nil || p.ProcessState.ExitCode() != 1 {
-				t.Errorf("ended with %v instead of exit code 1", err)
-			}
-			for _, want := range test.says {
-				if !strings.Contains(p.Err.String(), want) {
-					t.Errorf("stderr lacks %q:\n%s", want, &p.Err)
-				}
-			}
-		})
+		t.Run(test.name, func(t *testing.T) { programtest.Fails(t, test.env, test.says...) })
 	}
 }
 

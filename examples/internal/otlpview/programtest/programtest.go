@@ -57,3 +57,18 @@ func New(t *testing.T, env []string, args ...string) *Process {
 	p.Env = append(append(p.Env, "COLUMNS=200"), env...)
 	return p
 }
+
+// Fails wants the program to exit with 1 in an environment with that variable, and to say each of
+// says on standard error.
+func Fails(t *testing.T, variable string, says ...string) {
+	t.Helper()
+	p := New(t, []string{variable})
+	if err := p.Run(); p.ProcessState == nil || p.ProcessState.ExitCode() != 1 {
+		t.Errorf("ended with %v instead of exit code 1", err)
+	}
+	for _, want := range says {
+		if !strings.Contains(p.Err.String(), want) {
+			t.Errorf("stderr lacks %q:\n%s", want, &p.Err)
+		}
+	}
+}

@@ -6,7 +6,8 @@ package exporters
 // Unique attribute names on log records, at the price of one look at each. The SDK
 // sees to them as well, but looks at all earlier attributes for each one that it
 // adds: a record's cost then grows with the square of their number, and an event
-// about an MCP message has about twenty.
+// about an MCP message has about twenty. A pipeline from a configuration file is
+// otelconf's, and has the SDK's way.
 
 import (
 	"context"

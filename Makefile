@@ -11,8 +11,12 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS) -buildvcs=false)
 
 TOOLS   := internal/tools
 LINTER  := $(CURDIR)/.bin/golangci-lint
-MODULES := $(filter-out ./$(TOOLS),$(patsubst %/go.mod,%,$(sort $(shell \
+# All modules but those that only pin programs.
+MODULES := $(filter-out ./$(TOOLS) ./e2e/backends/%,$(patsubst %/go.mod,%,$(sort $(shell \
 	find . \( -name '.?*' -o -name testdata -o -name node_modules \) -prune -o -name go.mod -print))))
+
+# What the end-to-end tests run against, each pinned by a module of its own in e2e/backends.
+BACKENDS := collector prometheus jaeger loki
 
 # Flags for `make unit` and `make bench`, and arguments for the demos (as in `make demo ARGS=--serve`).
 TESTFLAGS  ?= -shuffle=on -timeout=10m
@@ -75,10 +79,10 @@ build: ## Compile every module.
 	$(call each,go build -o /dev/null ./...)
 
 .PHONY: unit
-unit: ## Run the tests of every module, with the race detector where there is one.
+unit: ## Run the tests of every module but e2e, with the race detector where there is one.
 	@race=-race; $(has_race) || { race=; \
 		echo "  race detector: OFF. It needs cgo and a C compiler, and none works here; data races go unseen."; }; \
-	for m in $(MODULES); do \
+	for m in $(filter-out ./e2e,$(MODULES)); do \
 		echo "  $$m: go test $$race $(TESTFLAGS) ./..."; \
 		(cd "$$m" && go test $$race $(TESTFLAGS) ./...) || { echo "failed in module $$m: go test" >&2; exit 1; }; \
 	done
@@ -139,6 +143,28 @@ tidy-check: ## Check that every go.mod and go.sum is tidy.
 			cat "$$err" >&2; echo "go mod tidy failed in $$m" >&2; exit 1; \
 		fi; \
 	done
+
+# A build that is interrupted goes on where it was: Go caches each package. The tag leaves out Prometheus's
+# service discovery, most of its dependencies, since nothing here is scraped.
+.PHONY: backends
+backends: ## Build the Collector, Prometheus, Jaeger and Loki into .bin; the first time takes a quarter of an hour.
+	@mkdir -p .bin; n=0; \
+	for b in $(BACKENDS); do \
+		n=$$((n + 1)); start=$$(date +%s); what=tool; [ "$$b" != collector ] || what=.; \
+		echo "  $$n of $(words $(BACKENDS)): $$b"; \
+		(cd e2e/backends/$$b && go build -tags=remove_all_sd -ldflags='-s -w' -o "$(CURDIR)/.bin/" $$what) || exit 1; \
+		echo "    built in $$(($$(date +%s) - start)) s"; \
+	done
+
+E2EFLAGS ?= -timeout=20m
+
+.PHONY: e2e
+e2e: backends ## Run the end-to-end tests against real backends, with foreign clients.
+	cd e2e && go test -count=1 $(E2EFLAGS) ./...
+
+.PHONY: stack
+stack: backends ## Run the Collector, Jaeger, Prometheus and Loki on loopback until Ctrl-C, without a container engine.
+	@cd e2e && go run ./cmd/stack $(ARGS)
 
 .PHONY: bench
 bench: ## Run the benchmarks, and show which locks 64 callers wait for.

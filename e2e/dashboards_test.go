@@ -88,7 +88,7 @@ func dashboards(t *testing.T) map[string]dashboard {
 	}
 	all := map[string]dashboard{}
 	for _, file := range files {
-		raw, err := os.ReadFile(file) //nolint:gosec // ours
+		raw, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,12 +133,13 @@ func dataSources(t *testing.T) map[string]dataSource {
 	var file struct{ Datasources []dataSource }
 	readYAML(t, "grafana/provisioning/datasources/otelmcp.yaml", &file)
 	all := map[string]dataSource{}
-	for _, d := range file.Datasources {
+	for at := range file.Datasources {
+		d := &file.Datasources[at]
 		for k := range d.JSONData.DerivedFields {
 			d.JSONData.DerivedFields[k].URL = strings.ReplaceAll(d.JSONData.DerivedFields[k].URL, "$$", "$")
 		}
 		d.JSONData.TracesToLogsV2.Query = strings.ReplaceAll(d.JSONData.TracesToLogsV2.Query, "$$", "$")
-		all[d.UID] = d
+		all[d.UID] = *d
 	}
 	return all
 }
@@ -255,6 +256,12 @@ func TestDashboardsShow(t *testing.T) {
 	s := sharedStack(t)
 	begin := time.Now()
 	all, sources := dashboards(t), dataSources(t)
+	for name := range wants {
+		uid, title, _ := strings.Cut(name, "/")
+		if !slices.ContainsFunc(all[uid].Panels, func(p panel) bool { return p.Title == title && p.Type != "stat" }) {
+			t.Errorf("there is no panel %q", name)
+		}
+	}
 	makeTraffic(t, s)
 	every, err := time.ParseDuration(sources["prometheus"].JSONData.TimeInterval)
 	if err != nil {
@@ -262,7 +269,7 @@ func TestDashboardsShow(t *testing.T) {
 	}
 	for _, d := range all {
 		t.Run(d.UID, func(t *testing.T) {
-			g := &grafana{Stack: s, begin: begin, every: every, values: map[string]string{}}
+			g := &grafana{Stack: s, uid: d.UID, begin: begin, every: every, values: map[string]string{}}
 			for _, v := range d.Templating.List {
 				eventually(t, func() error { return g.choose(t.Context(), v) })
 			}
@@ -282,9 +289,63 @@ func TestDashboardsShow(t *testing.T) {
 	t.Run("reconciliation", func(t *testing.T) { reconciles(t, s, all["mcp-telemetry-health"], begin, every) })
 }
 
+// wants says of panels what the traffic of makeTraffic has to make them show: values
+// of a label, some or (with only) all of them.
+var wants = map[string]struct {
+	label  string
+	only   bool
+	values string
+}{
+	"mcp-overview/Messages by outcome":          {"otelmcp_outcome", false, "ok tool_error panic denied rejected input_required"},
+	"mcp-overview/Errors by class":              {"error_type", false, "panic tool_error"},
+	"mcp-overview/Calls by tool":                {"gen_ai_tool_name", false, "climate search_notes book_day _OTHER"},
+	"mcp-overview/Messages by transport":        {"otelmcp_transport", true, "stdio streamable_http"},
+	"mcp-overview/Requests by protocol version": {"mcp_protocol_version", false, "2025-11-25 2026-07-28"},
+	"mcp-security/Refusals by reason": {"otelmcp_auth_reason", false, "" +
+		"missing_credentials expired audience_mismatch insufficient_scope " +
+		"revoked hidden session_principal_mismatch bad_signature"},
+	"mcp-security/Who was refused":                        {"user_id", true, "alice bob"},
+	"mcp-security/From where":                             {"client_address", true, "127.0.0.1"},
+	"mcp-security/Hidden tools called":                    {"gen_ai_tool_name", true, "purge_all"},
+	"mcp-security/Rejected messages by stage":             {"otelmcp_stage", true, "transport dispatch"},
+	"mcp-security/Undeclared arguments":                   {"service_name", true, "weather-http"},
+	"mcp-security/Whose session ids are odd":              {"otelmcp_session_integrity", false, "unknown principal_mismatch"},
+	"mcp-security/What changed":                           {"otelmcp_definition_name", true, "lookup"},
+	"mcp-security/What is not seen":                       {"service_name", true, "changing"},
+	"mcp-telemetry-health/Refused by the instrumentation": {"otelmcp_refused_reason", true, "pending_table"},
+	"mcp-telemetry-health/Failed exports":                 {"service_name", true, troubled},
+	"mcp-telemetry-health/Dropped":                        {"service_name", true, troubled},
+	"mcp-telemetry-health/Lost":                           {"exporter", false, "otlp_http/loki"},
+}
+
+// expected compares what a panel shows with what it has to show.
+func expected(name string, shown []series) error {
+	want, ok := wants[name]
+	if !ok {
+		return nil
+	}
+	values := map[string]bool{}
+	for _, s := range shown {
+		if s.most > 0 {
+			values[s.labels[want.label]] = true
+		}
+	}
+	all := strings.Fields(want.values)
+	for _, v := range all {
+		if !values[v] {
+			return fmt.Errorf("no %s=%q, only %v", want.label, v, slices.Sorted(maps.Keys(values)))
+		}
+	}
+	if want.only && len(values) != len(all) {
+		return fmt.Errorf("%s is %v, instead of only %q", want.label, slices.Sorted(maps.Keys(values)), all)
+	}
+	return nil
+}
+
 // grafana asks for what Grafana would.
 type grafana struct {
 	*stack.Stack
+	uid    string // of the dashboard
 	begin  time.Time
 	every  time.Duration     // how often metrics come, as the data source says
 	values map[string]string // of the variables
@@ -354,7 +415,7 @@ func (g *grafana) fill(expr string, labels map[string]string) string {
 // and the panel has to show more than zeros.
 func (g *grafana) show(ctx context.Context, p panel) error {
 	nonzero := false
-	var first []series
+	var first, shown []series
 	for _, q := range p.Targets {
 		expr := g.fill(q.Expr, nil)
 		got, err := g.run(ctx, p, q)
@@ -367,6 +428,7 @@ func (g *grafana) show(ctx context.Context, p panel) error {
 		if first == nil {
 			first = got
 		}
+		shown = append(shown, got...)
 		for _, one := range got {
 			nonzero = nonzero || one.most > 0
 			if err := legible(one.labels, q, p); err != nil {
@@ -387,6 +449,9 @@ func (g *grafana) show(ctx context.Context, p panel) error {
 	}
 	if !nonzero {
 		return fmt.Errorf("panel %q shows nothing but zeros:\n%s", p.Title, p.Targets[0].Expr)
+	}
+	if err := expected(g.uid+"/"+p.Title, shown); p.Type != "stat" && err != nil {
+		return fmt.Errorf("panel %q: %w\n%s", p.Title, err, p.Targets[0].Expr)
 	}
 	for _, l := range p.FieldConfig.Defaults.Links {
 		if err := g.follow(ctx, l, first); err != nil {
@@ -595,7 +660,7 @@ func leads(t *testing.T, s *stack.Stack, sources map[string]dataSource) {
 	has := func(trace string) error {
 		spans, err := s.Trace(ctx, trace)
 		if err == nil && len(spans) == 0 {
-			err = errors.New("Jaeger does not have it")
+			err = errors.New("no span of it is in Jaeger")
 		}
 		return err
 	}
@@ -630,7 +695,8 @@ func leads(t *testing.T, s *stack.Stack, sources map[string]dataSource) {
 	if err != nil || len(events) == 0 {
 		t.Fatalf("a trace leads to no event: %s: %v", query, err)
 	}
-	if len(sources["prometheus"].JSONData.ExemplarTraceIDDestinations) == 0 || len(sources["loki"].JSONData.DerivedFields) == 0 {
+	if len(sources["prometheus"].JSONData.ExemplarTraceIDDestinations) == 0 ||
+		len(sources["loki"].JSONData.DerivedFields) == 0 {
 		t.Error("nothing leads to traces")
 	}
 }
@@ -656,7 +722,8 @@ func reconciles(t *testing.T, s *stack.Stack, d dashboard, begin time.Time, ever
 				sides[k][one.labels["service_name"]] = one.most
 			}
 		}
-		for _, service := range []string{"agent", "calendar", "travel", "weather", "weather-http", "weather-stdio", "oauth-example", "changing"} {
+		const whole = "agent calendar travel weather weather-http weather-stdio oauth-example changing"
+		for service := range strings.FieldsSeq(whole) {
 			if sides[0][service] == 0 || sides[0][service] != sides[1][service] {
 				return fmt.Errorf("%s: %v messages were counted, and %v found", service, sides[0][service], sides[1][service])
 			}
@@ -695,7 +762,7 @@ func makeTraffic(t *testing.T, s *stack.Stack) {
 	}
 	forged := &caller{t: t, url: weather.url, session: "mcp-session-00000000-0000-4000-8000-000000000000"}
 	forged.call("convert", map[string]any{"celsius": 1})
-	notes.post(initialize)
+	notes.post(initialize) // with no token
 	notes.bearer = "made-up"
 	notes.post(initialize)
 
@@ -741,7 +808,7 @@ func busy(t *testing.T, do func()) {
 func changing(t *testing.T, env []string) *caller {
 	t.Helper()
 	program := filepath.Join(work, "changing")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, //nolint:gosec // a program of ours
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program,
 		filepath.Join(stack.Root(), "e2e", "testdata", "changing", "main.go"))
 	build.Dir = filepath.Join(stack.Root(), "examples", "quickstart")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -820,13 +887,13 @@ func makeTrouble(t *testing.T, s *stack.Stack) *caller {
 	}
 	// An event that Loki does not take any more, so that the collector has to give it up.
 	old := &caller{t: t, url: own.OTLPHTTP + "/v1/logs"}
-	old.post(fmt.Sprintf(`{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"%d","body":{"stringValue":"late"}}]}]}]}`,
-		time.Now().AddDate(0, -1, 0).UnixNano()))
+	record := fmt.Sprintf(`{"timeUnixNano":"%d","body":{"stringValue":"late"}}`, time.Now().AddDate(0, -1, 0).UnixNano())
+	old.post(`{"resourceLogs":[{"scopeLogs":[{"logRecords":[` + record + `]}]}]}`)
 	return c
 }
 
-const initialize = `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},` +
-	`"clientInfo":{"name":"e2e","version":"1"}}}`
+const initialize = `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25",` +
+	`"capabilities":{},"clientInfo":{"name":"e2e","version":"1"}}}`
 
 // caller posts to an HTTP server whatever it likes.
 type caller struct {
@@ -878,4 +945,184 @@ func (c *caller) post(body string) http.Header {
 	defer res.Body.Close()
 	_, _ = io.Copy(io.Discard, res.Body)
 	return res.Header
+}
+
+// TestComposeIsTheStack compares compose.yaml, which takes a container engine, with
+// what runs without one: the same programs with the same flags and files.
+func TestComposeIsTheStack(t *testing.T) {
+	var file struct {
+		Services map[string]struct {
+			Image          string
+			Command        []string
+			Volumes, Ports []string
+			Environment    map[string]string
+			Healthcheck    struct{ Test []string }
+		}
+		Volumes map[string]any
+	}
+	readYAML(t, "compose.yaml", &file)
+	native, err := stack.New(stack.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What is built natively; Grafana is not.
+	backends := map[string]struct {
+		*stack.Backend
+		module string                      // whose version go.mod pins
+		tag    func(version string) string // of the image
+	}{
+		"collector": {native.Collector, "go.opentelemetry.io/collector/service", func(v string) string { return v[1:] }},
+		// Release 2.x of Jaeger is 1.(x+63) as a module: https://github.com/jaegertracing/jaeger/releases/tag/v2.13.0
+		"jaeger": {native.Jaeger, "github.com/jaegertracing/jaeger", func(v string) string {
+			var minor int
+			_, _ = fmt.Sscanf(v, "v1.%d.0", &minor)
+			return fmt.Sprintf("2.%d.0", minor-63)
+		}},
+		// Release 3.x of Prometheus is 0.3xx as a module.
+		"prometheus": {native.Prometheus, "github.com/prometheus/prometheus", func(v string) string {
+			var minor int
+			_, _ = fmt.Sscanf(v, "v0.%d.0", &minor)
+			return fmt.Sprintf("v%d.%d.0", minor/100, minor%100)
+		}},
+		"loki": {native.Loki, "github.com/grafana/loki/v3", func(v string) string { return v[1:] }},
+	}
+	configs := map[string]string{
+		"collector": "collector.yaml", "jaeger": "jaeger.yaml", "prometheus": "prometheus.yml", "loki": "loki.yaml",
+	}
+	for name, service := range file.Services {
+		image, tag, _ := strings.Cut(service.Image, ":")
+		if !regexp.MustCompile(`^v?\d+\.\d+\.\d+$`).MatchString(tag) {
+			t.Errorf("%s: the image %s is not pinned to a version (%s)", name, image, tag)
+		}
+		for _, p := range service.Ports {
+			if !strings.HasPrefix(p, "127.0.0.1:") {
+				t.Errorf("%s: the port %s is open to others", name, p)
+			}
+		}
+		if len(service.Healthcheck.Test) == 0 && name != "collector" {
+			t.Errorf("%s: no healthcheck", name)
+		}
+		mounts := map[string]string{} // from paths in the container to where they come from
+		for _, v := range service.Volumes {
+			parts := strings.Split(v, ":")
+			mounts[parts[1]] = parts[0]
+			if !strings.HasPrefix(parts[0], ".") {
+				if _, ok := file.Volumes[parts[0]]; !ok {
+					t.Errorf("%s: no volume %s", name, parts[0])
+				}
+				continue
+			}
+			if _, err := os.Stat(stack.ConfigFile(parts[0])); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if len(parts) != 3 || parts[2] != "ro" {
+				t.Errorf("%s may write to %s", name, parts[0])
+			}
+		}
+		here := func(inside string) string { // the file here that is inside there
+			for at, from := range mounts {
+				if rest, ok := strings.CutPrefix(inside, at); ok && (rest == "" || rest[0] == '/') {
+					return filepath.Join(from, rest)
+				}
+			}
+			return ""
+		}
+		b, ok := backends[name]
+		if !ok {
+			for key, value := range service.Environment {
+				if _, err := os.Stat(stack.ConfigFile(here(value))); strings.HasPrefix(value, "/") && err != nil {
+					t.Errorf("%s: %s: %v", name, key, err)
+				}
+			}
+			if here("/etc/grafana/provisioning/datasources/otelmcp.yaml") == "" || here("/etc/grafana/dashboards") == "" {
+				t.Errorf("%s does not have the dashboards: %v", name, mounts)
+			}
+			continue
+		}
+		if want := b.tag(pinned(t, name, b.module)); tag != want {
+			t.Errorf("%s: the image is %s, and what is built here %s", name, tag, want)
+		}
+		// Both as sets of flags, with their values but where those are addresses and paths.
+		got, want := flagsOf(service.Command), flagsOf(b.Args)
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: the flags are %v, and here %v", name, got, want)
+		}
+		config := ""
+		for _, arg := range service.Command {
+			if flag, value, _ := strings.Cut(strings.TrimLeft(arg, "-"), "="); flag == "config" || flag == "config.file" {
+				config = here(value)
+			}
+		}
+		if filepath.Base(config) != configs[name] {
+			t.Errorf("%s: its configuration is %q", name, config)
+			continue
+		}
+		raw, err := os.ReadFile(stack.ConfigFile(config))
+		if err != nil {
+			t.Error(err)
+		}
+		for _, m := range regexp.MustCompile(`\$\{(?:env:)?(\w+)(:-)?([^}]*)\}`).FindAllStringSubmatch(string(raw), -1) {
+			if !slices.ContainsFunc(b.Env, func(kv string) bool { return strings.HasPrefix(kv, m[1]+"=") }) {
+				t.Errorf("%s: nothing here sets %s", config, m[1])
+			}
+			if m[2] == "" && service.Environment[m[1]] == "" {
+				t.Errorf("%s: %s has no default, and compose.yaml does not set it", config, m[1])
+			}
+			host, port, isAddress := strings.Cut(strings.TrimPrefix(m[3], "http://"), ":")
+			if other, ok := file.Services[host]; isAddress && host != "0.0.0.0" && !ok {
+				t.Errorf("%s: %s is at %s, where compose.yaml has nothing", config, m[1], m[3])
+			} else if ok && port != "4317" && !slices.Contains(other.Ports, "127.0.0.1:"+port+":"+port) {
+				t.Errorf("%s: %s is at %s, and that service listens at %v", config, m[1], m[3], other.Ports)
+			}
+			if strings.HasPrefix(m[3], "/") && here(m[3]) == "" {
+				t.Errorf("%s: %s is %s, which is on no volume", config, m[1], m[3])
+			}
+		}
+	}
+	for _, d := range dataSources(t) {
+		u, err := url.Parse(d.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(file.Services[u.Hostname()].Ports, "127.0.0.1:"+u.Port()+":"+u.Port()) {
+			t.Errorf("the data source %s is at %s, where compose.yaml has nothing", d.UID, d.URL)
+		}
+	}
+	if len(file.Services) != len(backends)+1 {
+		t.Errorf("%d services", len(file.Services))
+	}
+}
+
+// pinned is the version of a module that a backend is built of.
+func pinned(t *testing.T, backend, module string) string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(stack.Root(), "e2e", "backends", backend, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)` + regexp.QuoteMeta(module) + ` (v\S+)`).FindStringSubmatch(string(raw))
+	if m == nil {
+		t.Fatalf("%s does not pin %s", backend, module)
+	}
+	return m[1]
+}
+
+// flagsOf are the flags of a command line, without the values that say where
+// something is.
+func flagsOf(args []string) map[string]string {
+	flags := map[string]string{}
+	for k, arg := range args {
+		if !strings.HasPrefix(arg, "-") {
+			continue
+		}
+		flag, value, has := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if !has && k+1 < len(args) && !strings.HasPrefix(args[k+1], "-") {
+			value = args[k+1]
+		}
+		if strings.ContainsAny(value, "/:") {
+			value = ""
+		}
+		flags[flag] = value
+	}
+	return flags
 }

@@ -40,7 +40,8 @@ func health() dashboard {
 	lost := func(how string) string {
 		all := make([]string, 0, len(items))
 		for _, i := range items {
-			all = append(all, `label_replace(rate(otelcol_exporter_`+how+`_`+i+`_total[$__rate_interval]), "items", "`+i+`", "", "")`)
+			counter := `otelcol_exporter_` + how + `_` + i + `_total`
+			all = append(all, `label_replace(rate(`+counter+`[$__rate_interval]), "items", "`+i+`", "", "")`)
 		}
 		return `sum by (items, exporter) (` + strings.Join(all, " or ") + `)`
 	}
@@ -72,9 +73,13 @@ func health() dashboard {
 				},
 				{
 					kind: "timeseries", title: "Refused by the instrumentation", unit: "cps", width: 6,
-					description: "What bounded tables had no room for, and callbacks that panicked. Messages are recorded none the less, with less in them.",
-					queries:     []query{{expr: rate("otelmcp_telemetry_refused_total", ofService, "otelmcp_refused_reason"), legend: "{{otelmcp_refused_reason}}"}},
-					links:       []object{to("mcp-security", "MCP security")},
+					description: "What bounded tables had no room for, and callbacks that panicked. Messages are " +
+						"recorded none the less, with less in them.",
+					queries: []query{{
+						expr:   rate("otelmcp_telemetry_refused_total", ofService, "otelmcp_refused_reason"),
+						legend: "{{otelmcp_refused_reason}}",
+					}},
+					links: []object{to("mcp-security", "MCP security")},
 				},
 			}},
 			{"In the servers: the OpenTelemetry SDK", []panel{
@@ -89,18 +94,21 @@ func health() dashboard {
 				{
 					kind: "timeseries", title: "Exported", unit: "cps",
 					description: "What the collector took.",
-					queries:     each(sdk("otel_sdk_exporter_", "_exported_total", ok, "service_name"), " {{service_name}}", "span", "log", "metric_data_point"),
+					queries: each(sdk("otel_sdk_exporter_", "_exported_total", ok, "service_name"), " {{service_name}}",
+						"span", "log", "metric_data_point"),
 				},
 				{
 					kind: "timeseries", title: "Failed exports", unit: "cps",
-					description: "What the collector did not take. It is lost; metrics alone come again with the next export.",
+					description: "What the collector did not take. It is lost; metrics alone come again with the " +
+						"next export.",
 					queries: each(sdk("otel_sdk_exporter_", "_exported_total", notOK, "service_name, error_type"),
 						" {{service_name}} {{error_type}}", "span", "log"),
 					steps: []step{{0.001, "red"}},
 				},
 				{
 					kind: "timeseries", title: "Dropped", unit: "cps",
-					description: "What found the SDK's queue full, and is lost: OTEL_BSP_MAX_QUEUE_SIZE and OTEL_BLRP_MAX_QUEUE_SIZE make it longer.",
+					description: "What found the SDK's queue full, and is lost: OTEL_BSP_MAX_QUEUE_SIZE and " +
+						"OTEL_BLRP_MAX_QUEUE_SIZE make it longer.",
 					queries: each(sdk("otel_sdk_processor_", "_processed_total", notOK, "service_name, error_type"),
 						" {{service_name}} {{error_type}}", "span", "log"),
 					steps: []step{{0.001, "red"}},
@@ -131,7 +139,8 @@ func health() dashboard {
 				},
 				{
 					kind: "timeseries", title: "Not received", unit: "cps",
-					description: "Refused: turned away, for want of memory or of room in a queue. Failed: not understood, or lost within. Senders try again for a while.",
+					description: "Refused: turned away, for want of memory or of room in a queue. Failed: not " +
+						"understood, or lost within. Senders try again for a while.",
 					queries: append(each(pipeline("otelcol_receiver_refused_"), " refused", items...),
 						each(pipeline("otelcol_receiver_failed_"), " failed", items...)...),
 					steps: []step{{0.001, "red"}},
@@ -144,9 +153,11 @@ func health() dashboard {
 				},
 				{
 					kind: "timeseries", title: "Queues", unit: "percentunit",
-					description: "How full the collector's queues are. One that fills has a backend that is down or too slow.",
+					description: "How full the collector's queues are. One that fills has a backend that is down " +
+						"or too slow.",
 					queries: []query{{
-						expr: `max by (exporter, data_type) (otelcol_exporter_queue_size / otelcol_exporter_queue_capacity)`, legend: "{{exporter}} {{data_type}}",
+						expr:   `max by (exporter, data_type) (otelcol_exporter_queue_size / otelcol_exporter_queue_capacity)`,
+						legend: "{{exporter}} {{data_type}}",
 					}},
 					steps: []step{{0.8, "red"}},
 				},
@@ -161,7 +172,8 @@ func health() dashboard {
 				},
 				{
 					kind: "timeseries", title: "Memory", unit: "bytes",
-					description: "The collector's. From 384 MiB of heap on it turns senders away, as collector.yaml has it.",
+					description: "The collector's. From 384 MiB of heap on it turns senders away, as " +
+						"collector.yaml has it.",
 					queries: []query{
 						{expr: `max by (service_instance_id) (otelcol_process_memory_rss_bytes)`, legend: "resident"},
 						{expr: `max by (service_instance_id) (otelcol_process_runtime_heap_alloc_bytes)`, legend: "heap"},

@@ -35,7 +35,8 @@ func write(dir string) error {
 		if err := out.Encode(d.model()); err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(dir, d.uid+".json"), b.Bytes(), 0o644); err != nil { //nolint:gosec // for all to read
+		file := filepath.Join(dir, d.uid+".json")
+		if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil { //nolint:gosec // for all to read
 			return err
 		}
 	}

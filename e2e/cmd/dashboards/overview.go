@@ -6,18 +6,19 @@ package main
 // How the servers do: how much, how well, how fast, for whom.
 
 const (
-	// every server, and every program that is only a client
+	// Of every server, and of every program that is only a client.
 	everyService = `{__name__=~"otelmcp_(server|client)_messages_total"}`
 
 	ofService = `service_name=~"$service"`
-	// what durations are told apart by; they do not know the MCP transport
+	// What durations are told apart by; they do not know the MCP transport.
 	ofOperation = ofService + `, mcp_method_name=~"$method", gen_ai_tool_name=~"$tool"`
-	// what counts and sizes are told apart by; they do not know the tool
+	// What counts and sizes are told apart by; they do not know the tool.
 	ofTransport = ofService + `, otelmcp_transport=~"$transport"`
 
 	eventsOf     = `{service_name=~"$service"} | event_name=`
 	operations   = eventsOf + `"otelmcp.operation"`
-	failures     = operations + ` | otelmcp_outcome=~"error|panic|timeout|tool_error"`
+	failed       = `otelmcp_outcome=~"error|panic|timeout|tool_error"`
+	failures     = operations + ` | ` + failed
 	eventsInLink = `{service_name=~"${service:regex}"} | event_name=` // in a link templates have braces
 
 	duration = `mcp_server_operation_duration_seconds`
@@ -32,7 +33,8 @@ func quantile(q, histogram, labels, by string) string {
 	if by != "" {
 		le += ", " + by
 	}
-	return `histogram_quantile(` + q + `, sum by (` + le + `) (rate(` + histogram + `_bucket{` + labels + `}[$__rate_interval])))`
+	buckets := histogram + `_bucket{` + labels + `}[$__rate_interval]`
+	return `histogram_quantile(` + q + `, sum by (` + le + `) (rate(` + buckets + `)))`
 }
 
 // quantiles are the three that a latency panel shows. What belongs to no span, as a
@@ -56,18 +58,28 @@ func share(counter, labels, what string) string {
 		`}[$__rate_interval]))`
 }
 
+// sizes are those of requests or of responses.
+func sizes(of string) []query {
+	histogram := `otelmcp_server_` + of + `_size_bytes`
+	return []query{
+		{expr: quantile("0.95", histogram, ofTransport, "otelmcp_transport"), legend: "p95 {{otelmcp_transport}}"},
+		{expr: `sum(rate(` + histogram + `_sum{` + ofTransport + `}[$__rate_interval]))`, legend: "each second"},
+	}
+}
+
 func overview() dashboard {
 	const (
-		failed    = `otelmcp_outcome=~"error|panic|timeout|tool_error"`
 		received  = ofTransport + `, otelmcp_role="server"`
 		ofTool    = ofOperation + `, gen_ai_tool_name!=""`
 		inRange   = `[$__range]`
 		perTool   = `sum by (gen_ai_tool_name) (increase(` + duration + `_count{` + ofTool + `}` + inRange + `))`
 		toolFails = `sum by (gen_ai_tool_name) (increase(` + duration + `_count{` + ofTool + `, error_type!=""}` + inRange + `))`
-		toolP95   = `histogram_quantile(0.95, sum by (le, gen_ai_tool_name) (increase(` + duration + `_bucket{` + ofTool + `}` + inRange + `)))`
+		toolP95   = `histogram_quantile(0.95, sum by (le, gen_ai_tool_name) (increase(` + duration + `_bucket{` + ofTool + `}` +
+			inRange + `)))`
 	)
-	ofOneTool := events("Its calls in Loki", eventsInLink+`"otelmcp.operation" | gen_ai_tool_name="${__field.labels.gen_ai_tool_name}"`)
-	allFailures := events("Failures in Loki", eventsInLink+`"otelmcp.operation" | otelmcp_outcome=~"error|panic|timeout|tool_error"`)
+	ofOneTool := events("Its calls in Loki",
+		eventsInLink+`"otelmcp.operation" | gen_ai_tool_name="${__field.labels.gen_ai_tool_name}"`)
+	allFailures := events("Failures in Loki", eventsInLink+`"otelmcp.operation" | `+failed)
 	return dashboard{
 		uid: "mcp-overview", title: "MCP overview",
 		description: "MCP servers that are instrumented with otelmcp: how much they do, how well and how fast. " +
@@ -75,27 +87,33 @@ func overview() dashboard {
 		variables: []variable{
 			serviceVariable,
 			{name: "method", label: "Method", selector: duration + `_count{` + ofService + `}`, of: "mcp_method_name", all: ".*"},
-			{name: "tool", label: "Tool", selector: duration + `_count{` + ofService + `, gen_ai_tool_name!=""}`, of: "gen_ai_tool_name", all: ".*"},
+			{
+				name: "tool", label: "Tool", selector: duration + `_count{` + ofService + `, gen_ai_tool_name!=""}`,
+				of: "gen_ai_tool_name", all: ".*",
+			},
 			{name: "transport", label: "Transport", selector: messages + `{` + ofService + `}`, of: "otelmcp_transport", all: ".+"},
 		},
 		rows: []row{
 			{"At a glance", []panel{
 				{
 					kind: "stat", title: "Messages", unit: "mps",
-					description: "Messages that the servers received, of every kind and outcome, also those that they turned away.",
-					queries:     []query{{expr: `sum(rate(` + messages + `{` + received + `}[$__rate_interval]))`}},
+					description: "Messages that the servers received, of every kind and outcome, also those that " +
+						"they turned away.",
+					queries: []query{{expr: `sum(rate(` + messages + `{` + received + `}[$__rate_interval]))`}},
 				},
 				{
 					kind: "stat", title: "Failed", unit: "percentunit", none: "none",
-					description: "The part of the messages that failed: errors, panics, timeouts, and tools that said so. A refusal is no failure.",
-					queries:     []query{{expr: share(messages, received, failed)}},
-					steps:       []step{{0.01, "yellow"}, {0.05, "red"}}, links: []object{allFailures},
+					description: "The part of the messages that failed: errors, panics, timeouts, and tools that " +
+						"said so. A refusal is no failure.",
+					queries: []query{{expr: share(messages, received, failed)}},
+					steps:   []step{{0.01, "yellow"}, {0.05, "red"}}, links: []object{allFailures},
 				},
 				{
 					kind: "stat", title: "Refused", unit: "percentunit", none: "none",
-					description: "The part of the messages that were denied or rejected. More of it is on the dashboard about security.",
-					queries:     []query{{expr: share(messages, received, `otelmcp_outcome=~"denied|rejected"`)}},
-					steps:       []step{{0.05, "yellow"}, {0.2, "red"}}, links: []object{to("mcp-security", "MCP security")},
+					description: "The part of the messages that were denied or rejected. More of it is on the " +
+						"dashboard about security.",
+					queries: []query{{expr: share(messages, received, `otelmcp_outcome=~"denied|rejected"`)}},
+					steps:   []step{{0.05, "yellow"}, {0.2, "red"}}, links: []object{to("mcp-security", "MCP security")},
 				},
 				{
 					kind: "stat", title: "p95 of tools", unit: "s", none: "no calls",
@@ -118,7 +136,10 @@ func overview() dashboard {
 				{
 					kind: "timeseries", title: "Messages by outcome", unit: "mps", width: 12, stack: true,
 					description: "What became of the messages that the servers received.",
-					queries:     []query{{expr: rate(messages, received, "otelmcp_outcome"), legend: "{{otelmcp_outcome}}"}},
+					queries: []query{{
+						expr:   rate(messages, received, "otelmcp_outcome"),
+						legend: "{{otelmcp_outcome}}",
+					}},
 					links: []object{events("These in Loki",
 						eventsInLink+`"otelmcp.operation" | otelmcp_outcome="${__field.labels.otelmcp_outcome}"`)},
 				},
@@ -130,27 +151,41 @@ func overview() dashboard {
 				{
 					kind: "timeseries", title: "Requests by method", unit: "reqps", width: 12,
 					description: "Requests and notifications by method. A method that is not MCP's is _OTHER.",
-					queries:     []query{{expr: rate(duration+"_count", ofOperation, "mcp_method_name"), legend: "{{mcp_method_name}}"}},
+					queries: []query{{
+						expr:   rate(duration+"_count", ofOperation, "mcp_method_name"),
+						legend: "{{mcp_method_name}}",
+					}},
 				},
 				{
 					kind: "timeseries", title: "Calls by tool", unit: "reqps", width: 12,
 					description: "Calls of the tools that the servers have. A tool that no server has is _OTHER.",
-					queries:     []query{{expr: rate(duration+"_count", ofTool, "gen_ai_tool_name"), legend: "{{gen_ai_tool_name}}"}},
-					links:       []object{ofOneTool},
+					queries: []query{{
+						expr:   rate(duration+"_count", ofTool, "gen_ai_tool_name"),
+						legend: "{{gen_ai_tool_name}}",
+					}},
+					links: []object{ofOneTool},
 				},
 			}},
 			{"Errors", []panel{
 				{
 					kind: "timeseries", title: "Errors by class", unit: "reqps",
-					description: "What operations failed with: the tool's own word (tool_error), a panic, a timeout, a JSON-RPC code.",
-					queries:     []query{{expr: rate(duration+"_count", ofOperation+`, error_type!=""`, "error_type"), legend: "{{error_type}}"}},
-					links:       []object{events("These in Loki", eventsInLink+`"otelmcp.operation" | error_type="${__field.labels.error_type}"`)},
+					description: "What operations failed with: the tool's own word (tool_error), a panic, a " +
+						"timeout, a JSON-RPC code.",
+					queries: []query{{
+						expr:   rate(duration+"_count", ofOperation+`, error_type!=""`, "error_type"),
+						legend: "{{error_type}}",
+					}},
+					links: []object{events("These in Loki",
+						eventsInLink+`"otelmcp.operation" | error_type="${__field.labels.error_type}"`)},
 				},
 				{
 					kind: "timeseries", title: "Errors by tool", unit: "reqps",
 					description: "Which tools fail.",
-					queries:     []query{{expr: rate(duration+"_count", ofTool+`, error_type!=""`, "gen_ai_tool_name"), legend: "{{gen_ai_tool_name}}"}},
-					links:       []object{ofOneTool},
+					queries: []query{{
+						expr:   rate(duration+"_count", ofTool+`, error_type!=""`, "gen_ai_tool_name"),
+						legend: "{{gen_ai_tool_name}}",
+					}},
+					links: []object{ofOneTool},
 				},
 				{
 					kind: "timeseries", title: "Error codes", unit: "reqps",
@@ -175,13 +210,19 @@ func overview() dashboard {
 				{
 					kind: "timeseries", title: "p95 by method", unit: "s",
 					description: "19 of 20 requests take no longer.",
-					queries:     []query{{expr: quantile("0.95", duration, ofOperation, "mcp_method_name"), legend: "{{mcp_method_name}}", exemplars: true}},
+					queries: []query{{
+						expr:   quantile("0.95", duration, ofOperation, "mcp_method_name"),
+						legend: "{{mcp_method_name}}", exemplars: true,
+					}},
 				},
 				{
 					kind: "timeseries", title: "p95 by tool", unit: "s",
 					description: "19 of 20 calls take no longer.",
-					queries:     []query{{expr: quantile("0.95", duration, ofTool, "gen_ai_tool_name"), legend: "{{gen_ai_tool_name}}", exemplars: true}},
-					links:       []object{ofOneTool},
+					queries: []query{{
+						expr:   quantile("0.95", duration, ofTool, "gen_ai_tool_name"),
+						legend: "{{gen_ai_tool_name}}", exemplars: true,
+					}},
+					links: []object{ofOneTool},
 				},
 				{
 					kind: "table", title: "Tools", unit: "short", width: 12,
@@ -207,7 +248,8 @@ func overview() dashboard {
 					kind: "timeseries", title: "Open sessions", unit: "short", stack: true,
 					description: "By transport. Streamable HTTP has none from protocol version 2026-07-28 on.",
 					queries: []query{{
-						expr: `sum by (otelmcp_transport) (otelmcp_server_sessions_active{` + ofTransport + `})`, legend: "{{otelmcp_transport}}",
+						expr:   `sum by (otelmcp_transport) (otelmcp_server_sessions_active{` + ofTransport + `})`,
+						legend: "{{otelmcp_transport}}",
 					}},
 				},
 				{
@@ -217,7 +259,8 @@ func overview() dashboard {
 				},
 				{
 					kind: "timeseries", title: "Why sessions end", unit: "short",
-					description: "A client that says goodbye, a connection that breaks, a server that shuts down, a session that idles.",
+					description: "A client that says goodbye, a connection that breaks, a server that shuts down, " +
+						"a session that idles.",
 					queries: []query{{
 						expr: `sum by (otelmcp_session_end_reason) (count_over_time(` + eventsOf +
 							`"otelmcp.session.end" | otelmcp_session_end_reason!="" [$__auto]))`,
@@ -229,16 +272,23 @@ func overview() dashboard {
 				{
 					kind: "timeseries", title: "Messages by transport", unit: "mps", stack: true,
 					description: "How clients reach the servers.",
-					queries:     []query{{expr: rate(messages, received, "otelmcp_transport"), legend: "{{otelmcp_transport}}"}},
+					queries: []query{{
+						expr:   rate(messages, received, "otelmcp_transport"),
+						legend: "{{otelmcp_transport}}",
+					}},
 				},
 				{
 					kind: "timeseries", title: "Requests by protocol version", unit: "reqps", stack: true,
 					description: "The eras of the protocol that clients speak; empty where a message does not say.",
-					queries:     []query{{expr: rate(duration+"_count", ofOperation, "mcp_protocol_version"), legend: "{{mcp_protocol_version}}"}},
+					queries: []query{{
+						expr:   rate(duration+"_count", ofOperation, "mcp_protocol_version"),
+						legend: "{{mcp_protocol_version}}",
+					}},
 				},
 				{
 					kind: "table", title: "Clients", unit: "short",
-					description: "What clients call themselves, which anybody can claim, and how many messages came from them.",
+					description: "What clients call themselves, which anybody can claim, and how many messages " +
+						"came from them.",
 					queries: []query{{
 						expr: `sum by (otelmcp_client_name, otelmcp_client_version) (count_over_time(` + operations +
 							` | otelmcp_client_name!="" [$__range]))`, logs: true,
@@ -251,25 +301,22 @@ func overview() dashboard {
 				{
 					kind: "timeseries", title: "Size of requests", unit: "bytes", width: 12,
 					description: "19 of 20 messages are no larger, by transport; and the bytes that come in each second.",
-					queries: []query{
-						{expr: quantile("0.95", "otelmcp_server_request_size_bytes", ofTransport, "otelmcp_transport"), legend: "p95 {{otelmcp_transport}}"},
-						{expr: `sum(rate(otelmcp_server_request_size_bytes_sum{` + ofTransport + `}[$__rate_interval]))`, legend: "each second"},
-					},
+					queries:     sizes("request"),
 				},
 				{
 					kind: "timeseries", title: "Size of answers", unit: "bytes", width: 12,
 					description: "19 of 20 answers are no larger, by transport; and the bytes that go out each second.",
-					queries: []query{
-						{expr: quantile("0.95", "otelmcp_server_response_size_bytes", ofTransport, "otelmcp_transport"), legend: "p95 {{otelmcp_transport}}"},
-						{expr: `sum(rate(otelmcp_server_response_size_bytes_sum{` + ofTransport + `}[$__rate_interval]))`, legend: "each second"},
-					},
+					queries:     sizes("response"),
 				},
 			}},
 			{"The clients' side", []panel{
 				{
 					kind: "timeseries", title: "Messages by outcome, of clients", unit: "mps", width: 12, stack: true,
 					description: "What became of the messages of instrumented clients.",
-					queries:     []query{{expr: rate("otelmcp_client_messages_total", ofTransport, "otelmcp_outcome"), legend: "{{otelmcp_outcome}}"}},
+					queries: []query{{
+						expr:   rate("otelmcp_client_messages_total", ofTransport, "otelmcp_outcome"),
+						legend: "{{otelmcp_outcome}}",
+					}},
 				},
 				{
 					kind: "timeseries", title: "p95 as clients see it", unit: "s", width: 12,

@@ -83,7 +83,8 @@ func (d dashboard) model() object {
 		})
 		y++
 		x, high := 0, 0
-		for _, p := range r.panels {
+		for k := range r.panels {
+			p := &r.panels[k]
 			w, h := p.size()
 			if x+w > 24 {
 				x, y, high = 0, y+high, 0
@@ -123,7 +124,7 @@ func (v variable) model() object {
 	}
 }
 
-func (p panel) size() (w, h int) {
+func (p *panel) size() (w, h int) {
 	w, h = p.width, 8
 	switch p.kind {
 	case "stat":
@@ -136,7 +137,7 @@ func (p panel) size() (w, h int) {
 	return w, h
 }
 
-func (p panel) model() object {
+func (p *panel) model() object {
 	defaults := object{"unit": p.unit, "color": object{"mode": "palette-classic"}}
 	if len(p.steps) > 0 {
 		// The first color is what is fine.
@@ -148,6 +149,9 @@ func (p panel) model() object {
 		if p.kind != "timeseries" {
 			defaults["color"] = object{"mode": "thresholds"}
 		}
+	}
+	if p.unit == "short" && p.kind == "stat" {
+		defaults["decimals"] = 0 // increase() extrapolates
 	}
 	if p.none != "" {
 		defaults["noValue"] = p.none
@@ -179,8 +183,10 @@ func (p panel) model() object {
 	return m
 }
 
-func (p panel) options(defaults object) object {
-	legend := object{"displayMode": "table", "placement": "bottom", "showLegend": true, "calcs": []string{"lastNotNull", "max"}}
+func (p *panel) options(defaults object) object {
+	legend := object{
+		"displayMode": "table", "placement": "bottom", "showLegend": true, "calcs": []string{"lastNotNull", "max"},
+	}
 	switch p.kind {
 	case "timeseries":
 		custom := object{"fillOpacity": 10, "showPoints": "auto", "spanNulls": false}
@@ -206,7 +212,7 @@ func (p panel) options(defaults object) object {
 }
 
 // overrides gives the columns of a table their names and units.
-func (p panel) overrides() []object {
+func (p *panel) overrides() []object {
 	all := []object{}
 	for from, c := range ordered(p.columns) {
 		if c.name == "" {
@@ -215,6 +221,9 @@ func (p panel) overrides() []object {
 		properties := []object{{"id": "displayName", "value": c.name}}
 		if c.unit != "" {
 			properties = append(properties, object{"id": "unit", "value": c.unit})
+		}
+		if c.unit == "short" || c.unit == "" && p.unit == "short" {
+			properties = append(properties, object{"id": "decimals", "value": 0})
 		}
 		matcher := object{"id": "byName", "options": from}
 		if from == "number" {
@@ -227,7 +236,7 @@ func (p panel) overrides() []object {
 
 // transformed makes one table of what the queries of a table answer, without the
 // columns that have no name.
-func (p panel) transformed() []object {
+func (p *panel) transformed() []object {
 	if p.kind != "table" {
 		return nil
 	}

@@ -16,14 +16,16 @@ func security() dashboard {
 		rejected  = operations + ` | otelmcp_outcome="rejected"`
 		odd       = operations + ` | otelmcp_session_integrity!=""`
 		changed   = eventsOf + `"otelmcp.definition.changed"`
-		gaps      = eventsOf + `"otelmcp.coverage" | otelmcp_coverage_gaps!=""`
+		// A server that is being built has gaps until its edge is there; that is over when it sees messages.
+		gaps = eventsOf + `"otelmcp.coverage" | severity_text="WARN" | otelmcp_coverage_transports!="[]"`
 	)
 	inRange := func(expr, by string) string { return `sum by (` + by + `) (count_over_time(` + expr + ` [$__range]))` }
 	total := func(expr string) []query {
 		return []query{{expr: `sum(count_over_time(` + expr + ` [$__range]))`, logs: true, instant: true}}
 	}
 	over := func(expr, by string) []query {
-		return []query{{expr: `sum by (` + by + `) (count_over_time(` + expr + ` [$__auto]))`, legend: "{{" + by + "}}", logs: true}}
+		count := `sum by (` + by + `) (count_over_time(` + expr + ` [$__auto]))`
+		return []query{{expr: count, legend: "{{" + by + "}}", logs: true}}
 	}
 	most := func(expr string) []query { return []query{{expr: `topk(20, ` + expr + `)`, logs: true}} }
 	refusals := events("Refusals in Loki", eventsInLink+`"otelmcp.auth.decision" | `+refusing)
@@ -35,19 +37,26 @@ func security() dashboard {
 			"and what cannot be seen. The mechanism chooses among decisions.",
 		variables: []variable{
 			serviceVariable,
-			{name: "mechanism", label: "Mechanism", selector: decisions + `{` + ofService + `}`, of: "otelmcp_auth_mechanism", all: ".+"},
+			{
+				name: "mechanism", label: "Mechanism", selector: decisions + `{` + ofService + `}`,
+				of: "otelmcp_auth_mechanism", all: ".+",
+			},
 		},
 		rows: []row{
 			{"At a glance", []panel{
 				{
 					kind: "stat", title: "Refusals", unit: "short", none: "none",
-					description: "Decisions against the caller: denied, challenged, or not decided because the check failed.",
-					queries:     []query{{expr: `sum(increase(` + decisions + `{` + ofMech + `, ` + refusing + `}[$__range]))`, instant: true}},
-					steps:       []step{{1, "yellow"}, {100, "red"}}, links: []object{refusals},
+					description: "Decisions against the caller: denied, challenged, or not decided because the " +
+						"check failed.",
+					queries: []query{{
+						expr: `sum(increase(` + decisions + `{` + ofMech + `, ` + refusing + `}[$__range]))`, instant: true,
+					}},
+					steps: []step{{1, "yellow"}, {100, "red"}}, links: []object{refusals},
 				},
 				{
 					kind: "stat", title: "Hidden tools called", unit: "short", none: "none",
-					description: "Calls of tools, prompts or resources that the caller cannot see. An honest client has no way to know them.",
+					description: "Calls of tools, prompts or resources that the caller cannot see. An honest " +
+						"client has no way to know them.",
 					queries: []query{{
 						expr: `sum(increase(` + decisions + `{` + ofMech + `, otelmcp_auth_reason="hidden"}[$__range]))`, instant: true,
 					}},
@@ -56,8 +65,9 @@ func security() dashboard {
 				},
 				{
 					kind: "stat", title: "Odd session ids", unit: "short", none: "none",
-					description: "Messages with a session id that the server never issued, that is over, or that was given to somebody else.",
-					queries:     total(odd), steps: []step{{1, "yellow"}, {10, "red"}},
+					description: "Messages with a session id that the server never issued, that is over, or that " +
+						"was given to somebody else.",
+					queries: total(odd), steps: []step{{1, "yellow"}, {10, "red"}},
 					links: []object{events("These in Loki", eventsInLink+`"otelmcp.operation" | otelmcp_session_integrity!=""`)},
 				},
 				{
@@ -72,13 +82,15 @@ func security() dashboard {
 				},
 				{
 					kind: "stat", title: "Definition changes", unit: "short", none: "none",
-					description: "Tools, prompts and resources that appeared, disappeared, or changed under the same name.",
-					queries:     total(changed), steps: []step{{1, "yellow"}},
+					description: "Tools, prompts and resources that appeared, disappeared, or changed under the " +
+						"same name.",
+					queries: total(changed), steps: []step{{1, "yellow"}},
 					links: []object{events("These in Loki", eventsInLink+`"otelmcp.definition.changed"`)},
 				},
 				{
 					kind: "stat", title: "Services with gaps", unit: "short", none: "none",
-					description: "Services whose instrumentation says that it does not see everything.",
+					description: "Services that had traffic, and whose instrumentation says that it does not see " +
+						"everything.",
 					queries: []query{{
 						expr: `count(sum by (service_name) (count_over_time(` + gaps + ` [$__range])))`, logs: true, instant: true,
 					}},
@@ -89,13 +101,19 @@ func security() dashboard {
 				{
 					kind: "timeseries", title: "Refusals by reason", unit: "cps", width: 12, stack: true,
 					description: "Why callers were kept out.",
-					queries:     []query{{expr: rate(decisions, ofMech+`, `+refusing, "otelmcp_auth_reason"), legend: "{{otelmcp_auth_reason}}"}},
-					links:       []object{oneReason},
+					queries: []query{{
+						expr:   rate(decisions, ofMech+`, `+refusing, "otelmcp_auth_reason"),
+						legend: "{{otelmcp_auth_reason}}",
+					}},
+					links: []object{oneReason},
 				},
 				{
 					kind: "timeseries", title: "Decisions", unit: "cps", width: 12, stack: true,
 					description: "All decisions, both ways.",
-					queries:     []query{{expr: rate(decisions, ofMech, "otelmcp_auth_decision"), legend: "{{otelmcp_auth_decision}}"}},
+					queries: []query{{
+						expr:   rate(decisions, ofMech, "otelmcp_auth_decision"),
+						legend: "{{otelmcp_auth_decision}}",
+					}},
 				},
 				{
 					kind: "table", title: "Reasons", unit: "short", width: 12,
@@ -113,7 +131,10 @@ func security() dashboard {
 				{
 					kind: "timeseries", title: "Refusals by mechanism", unit: "cps", width: 6, stack: true,
 					description: "How those who were kept out tried to authenticate.",
-					queries:     []query{{expr: rate(decisions, ofMech+`, `+refusing, "otelmcp_auth_mechanism"), legend: "{{otelmcp_auth_mechanism}}"}},
+					queries: []query{{
+						expr:   rate(decisions, ofMech+`, `+refusing, "otelmcp_auth_mechanism"),
+						legend: "{{otelmcp_auth_mechanism}}",
+					}},
 				},
 				{
 					kind: "timeseries", title: "How long checks take", unit: "s", width: 6,
@@ -129,13 +150,16 @@ func security() dashboard {
 					kind: "table", title: "Who was refused", unit: "short",
 					description: "Authenticated users that were refused something.",
 					queries:     most(inRange(decided+` | user_id!=""`, "user_id, otelmcp_auth_reason")),
-					columns:     map[string]column{"user_id": {name: "user"}, "otelmcp_auth_reason": {name: "reason"}, "number": {name: "refusals"}},
-					sort:        "refusals",
+					columns: map[string]column{
+						"user_id": {name: "user"}, "otelmcp_auth_reason": {name: "reason"}, "number": {name: "refusals"},
+					},
+					sort: "refusals",
 				},
 				{
 					kind: "table", title: "From where", unit: "short",
-					description: "Addresses that refused callers came from; behind a proxy the proxy's, unless it is a trusted one.",
-					queries:     most(inRange(decided+` | client_address!=""`, "client_address, user_agent_original")),
+					description: "Addresses that refused callers came from; behind a proxy the proxy's, unless it " +
+						"is a trusted one.",
+					queries: most(inRange(decided+` | client_address!=""`, "client_address, user_agent_original")),
 					columns: map[string]column{
 						"client_address": {name: "address"}, "user_agent_original": {name: "user agent"}, "number": {name: "refusals"},
 					},
@@ -144,7 +168,8 @@ func security() dashboard {
 				{
 					kind: "table", title: "Hidden tools called", unit: "short",
 					description: "Who called which tool without being able to see it.",
-					queries:     most(inRange(decided+` | otelmcp_auth_reason="hidden"`, "gen_ai_tool_name, user_id, otelmcp_auth_policy")),
+					queries: most(inRange(decided+` | otelmcp_auth_reason="hidden"`,
+						"gen_ai_tool_name, user_id, otelmcp_auth_policy")),
 					columns: map[string]column{
 						"gen_ai_tool_name": {name: "tool"}, "user_id": {name: "user"}, "otelmcp_auth_policy": {name: "policy"},
 						"number": {name: "calls"},
@@ -153,15 +178,19 @@ func security() dashboard {
 				},
 				{
 					kind: "logs", title: "Refusals", unit: "short",
-					description: "Every decision against a caller. Open one for all of its attributes, and for its trace.",
-					queries:     []query{{expr: decided, logs: true}},
+					description: "Every decision against a caller. Open one for all of its attributes, and for its " +
+						"trace.",
+					queries: []query{{expr: decided, logs: true}},
 				},
 			}},
 			{"Protocol", []panel{
 				{
 					kind: "timeseries", title: "Rejected messages by stage", unit: "mps", stack: true,
 					description: "How far messages came that break the protocol: transport is before dispatch.",
-					queries:     []query{{expr: rate(messages, ofService+`, otelmcp_outcome="rejected"`, "otelmcp_stage"), legend: "{{otelmcp_stage}}"}},
+					queries: []query{{
+						expr:   rate(messages, ofService+`, otelmcp_outcome="rejected"`, "otelmcp_stage"),
+						legend: "{{otelmcp_stage}}",
+					}},
 				},
 				{
 					kind: "table", title: "Rejected, from where", unit: "short",
@@ -175,7 +204,7 @@ func security() dashboard {
 				{
 					kind: "table", title: "Undeclared arguments", unit: "short",
 					description: "Calls with arguments that the schema of the tool does not declare.",
-					queries: most(inRange(operations+` | otelmcp_tool_arguments_undeclared>0`,
+					queries: most(inRange(operations+` | otelmcp_role="server" | otelmcp_tool_arguments_undeclared>0`,
 						"service_name, gen_ai_tool_name, client_address")),
 					columns: map[string]column{
 						"service_name": {name: "service"}, "gen_ai_tool_name": {name: "tool"}, "client_address": {name: "address"},
@@ -192,8 +221,9 @@ func security() dashboard {
 			{"Sessions", []panel{
 				{
 					kind: "timeseries", title: "Odd session ids", unit: "short", width: 12,
-					description: "Unknown: never issued. Ended: over. Mismatch: another principal or address started the session. Facts, no verdicts.",
-					queries:     over(odd, "otelmcp_session_integrity"),
+					description: "Unknown: never issued. Ended: over. Mismatch: another principal or address " +
+						"started the session. Facts, no verdicts.",
+					queries: over(odd, "otelmcp_session_integrity"),
 				},
 				{
 					kind: "table", title: "Whose session ids are odd", unit: "short", width: 12,
@@ -213,15 +243,16 @@ func security() dashboard {
 					queries: most(inRange(changed,
 						"service_name, otelmcp_definition_kind, otelmcp_definition_name, otelmcp_definition_change")),
 					columns: map[string]column{
-						"service_name": {name: "service"}, "otelmcp_definition_kind": {name: "kind"}, "otelmcp_definition_name": {name: "name"},
-						"otelmcp_definition_change": {name: "change"}, "number": {name: "times"},
+						"service_name": {name: "service"}, "otelmcp_definition_kind": {name: "kind"},
+						"otelmcp_definition_name": {name: "name"}, "otelmcp_definition_change": {name: "change"}, "number": {name: "times"},
 					},
 					sort: "times",
 				},
 				{
 					kind: "table", title: "What is not seen", unit: "short", width: 12,
-					description: "What services say that their instrumentation does not see. docs/coverage.md says which line changes that.",
-					queries:     most(inRange(gaps, "service_name, otelmcp_coverage_gaps")),
+					description: "What services that had traffic say that their instrumentation does not see. " +
+						"docs/coverage.md says which line changes that.",
+					queries: most(inRange(gaps, "service_name, otelmcp_coverage_gaps")),
 					columns: map[string]column{
 						"service_name": {name: "service"}, "otelmcp_coverage_gaps": {name: "gaps"}, "number": {name: "times said"},
 					},
@@ -230,7 +261,9 @@ func security() dashboard {
 				{
 					kind: "logs", title: "Changes and gaps", unit: "short",
 					description: "Both kinds of events as they came.",
-					queries:     []query{{expr: `{service_name=~"$service"} | event_name=~"otelmcp.definition.changed|otelmcp.coverage"`, logs: true}},
+					queries: []query{{
+						expr: `{service_name=~"$service"} | event_name=~"otelmcp.definition.changed|otelmcp.coverage"`, logs: true,
+					}},
 				},
 			}},
 		},

@@ -148,10 +148,11 @@ func security() dashboard {
 			{"Who, and from where", []panel{
 				{
 					kind: "table", title: "Who was refused", unit: "short",
-					description: "Authenticated users that were refused something.",
-					queries:     most(inRange(decided+` | user_id!=""`, "user_id, otelmcp_auth_reason")),
+					description: "Authenticated users that were refused something, or hashes of them where WithIdentityHash is on.",
+					queries:     most(inRange(decided+` | user_id!="" or user_hash!=""`, "user_id, user_hash, otelmcp_auth_reason")),
 					columns: map[string]column{
-						"user_id": {name: "user"}, "otelmcp_auth_reason": {name: "reason"}, "number": {name: "refusals"},
+						"user_id": {name: "user"}, "user_hash": {name: "hash of the user"}, "otelmcp_auth_reason": {name: "reason"},
+						"number": {name: "refusals"},
 					},
 					sort: "refusals",
 				},

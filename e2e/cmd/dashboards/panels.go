@@ -4,7 +4,8 @@
 package main
 
 // What Grafana's JSON model of a dashboard (the classic one, schemaVersion 42) needs
-// for the few kinds of panels that there are, and how they are laid out.
+// for the few kinds of panels that there are, and how they are laid out. Everything
+// that Grafana's schema requires is there, also where it would know what is meant.
 
 import (
 	"encoding/json"
@@ -107,10 +108,11 @@ func (d dashboard) model() object {
 		"time": object{"from": "now-1h", "to": "now"}, "refresh": "10s",
 		"links": []object{{
 			"type": "dashboards", "tags": []string{"mcp"}, "title": "MCP", "asDropdown": false,
-			"includeVars": true, "keepTime": true, "targetBlank": false,
+			"includeVars": true, "keepTime": true, "targetBlank": false, "icon": "", "tooltip": "",
 		}},
-		"templating": object{"list": variables},
-		"panels":     panels,
+		"templating":  object{"list": variables},
+		"annotations": object{"list": []object{}},
+		"panels":      panels,
 	}
 }
 
@@ -201,13 +203,17 @@ func (p *panel) options(defaults object) object {
 	case "stat":
 		return object{
 			"reduceOptions": object{"calcs": []string{"lastNotNull"}}, "colorMode": "value", "graphMode": "area",
+			"justifyMode": "auto", "textMode": "auto", "orientation": "auto", "wideLayout": true,
+			"showPercentChange": false, "percentChangeColorMode": "standard",
 		}
 	case "logs":
 		return object{
 			"showTime": true, "wrapLogMessage": true, "enableLogDetails": true, "sortOrder": "Descending",
+			"showLabels": false, "showCommonLabels": false, "showLogContextToggle": false, "prettifyLogMessage": false,
+			"dedupStrategy": "none",
 		}
 	default:
-		return object{"showHeader": true, "sortBy": []object{{"displayName": p.sort, "desc": true}}}
+		return object{"showHeader": true, "frameIndex": 0, "sortBy": []object{{"displayName": p.sort, "desc": true}}}
 	}
 }
 

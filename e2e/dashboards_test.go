@@ -278,7 +278,7 @@ func TestDashboardsShow(t *testing.T) {
 	}
 	for _, d := range all {
 		t.Run(d.UID, func(t *testing.T) {
-			g := &grafana{Stack: s, uid: d.UID, begin: begin, every: every, values: map[string]string{}}
+			g := &grafana{Stack: s, uid: d.UID, begin: begin, every: every, values: map[string]string{}, all: map[string]string{}}
 			for _, v := range d.Templating.List {
 				eventually(t, func() error { return g.choose(t.Context(), v) })
 			}
@@ -305,7 +305,8 @@ var wants = map[string]struct {
 	only   bool
 	values string
 }{
-	"mcp-overview/Messages by outcome":          {"otelmcp_outcome", false, "ok tool_error panic denied rejected input_required"},
+	"mcp-overview/Messages by outcome": {"otelmcp_outcome", false, "" +
+		"ok tool_error panic denied rejected input_required"},
 	"mcp-overview/Errors by class":              {"error_type", false, "panic tool_error"},
 	"mcp-overview/Calls by tool":                {"gen_ai_tool_name", false, "climate search_notes book_day _OTHER"},
 	"mcp-overview/Messages by transport":        {"otelmcp_transport", true, "stdio streamable_http"},
@@ -357,7 +358,8 @@ type grafana struct {
 	uid    string // of the dashboard
 	begin  time.Time
 	every  time.Duration     // how often metrics come, as the data source says
-	values map[string]string // of the variables
+	values map[string]string // of the variables, all of them chosen one by one
+	all    map[string]string // what the variables are with "All" chosen
 }
 
 var labelValues = regexp.MustCompile(`^label_values\((.+), (\w+)\)$`)
@@ -385,7 +387,7 @@ func (g *grafana) choose(ctx context.Context, v variable) error {
 		// Some of the series do not have the label at all, and are there when all is chosen.
 		pattern = "(" + strings.Join(answer.Data, "|") + "|)"
 	}
-	g.values[v.Name] = pattern
+	g.values[v.Name], g.all[v.Name] = pattern, v.AllValue
 	return nil
 }
 
@@ -466,7 +468,9 @@ func (g *grafana) show(ctx context.Context, p panel) error {
 		return fmt.Errorf("panel %q: %w\n%s", p.Title, err, p.Targets[0].Expr)
 	}
 	for _, l := range p.FieldConfig.Defaults.Links {
-		if err := g.follow(ctx, l, first); err != nil {
+		all := *g
+		all.values = g.all
+		if err := errors.Join(g.follow(ctx, l, first), all.follow(ctx, l, first)); err != nil {
 			return fmt.Errorf("panel %q, link %q: %w", p.Title, l.Title, err)
 		}
 	}

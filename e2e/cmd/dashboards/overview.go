@@ -19,13 +19,18 @@ const (
 	operations   = eventsOf + `"otelmcp.operation"`
 	failed       = `otelmcp_outcome=~"error|panic|timeout|tool_error"`
 	failures     = operations + ` | ` + failed
-	eventsInLink = `{service_name=~"${service:regex}"} | event_name=` // in a link templates have braces
+	eventsInLink = `{service_name=~"${service:pipe}"} | event_name=` // in a link templates have braces
 
 	duration = `mcp_server_operation_duration_seconds`
 	messages = `otelmcp_server_messages_total`
 )
 
-var serviceVariable = variable{name: "service", label: "Service", selector: everyService, of: "service_name", all: ".+"}
+// atLeastOne stands for all values. It is not .+ since that is a space in a URL.
+const atLeastOne = "..*"
+
+var serviceVariable = variable{
+	name: "service", label: "Service", selector: everyService, of: "service_name", all: atLeastOne,
+}
 
 // quantile is that of a histogram, by the labels in by, if any.
 func quantile(q, histogram, labels, by string) string {
@@ -67,15 +72,31 @@ func sizes(of string) []query {
 	}
 }
 
+// summary is a table of what each tool, or method, did in the time that is looked at.
+func summary(title, what, by, labels string) panel {
+	count := func(more string) string {
+		return `sum by (` + by + `) (increase(` + duration + `_count{` + labels + more + `}[$__range]))`
+	}
+	queries := []query{{expr: count("")}, {expr: count(`, error_type!=""`) + ` / ` + count("")}}
+	for _, q := range []string{"0.50", "0.95", "0.99"} {
+		queries = append(queries, query{expr: `histogram_quantile(` + q + `, sum by (le, ` + by + `) (increase(` + duration +
+			`_bucket{` + labels + `}[$__range])))`})
+	}
+	return panel{
+		kind: "table", title: title, unit: "short", width: 12, description: "Each " + what + " in the time that is looked at.",
+		queries: queries,
+		columns: map[string]column{
+			by: {name: what}, "Value #A": {"calls", "short"}, "Value #B": {"failed", "percentunit"},
+			"Value #C": {"p50", "s"}, "Value #D": {"p95", "s"}, "Value #E": {"p99", "s"},
+		},
+		sort: "calls",
+	}
+}
+
 func overview() dashboard {
 	const (
-		received  = ofTransport + `, otelmcp_role="server"`
-		ofTool    = ofOperation + `, gen_ai_tool_name!=""`
-		inRange   = `[$__range]`
-		perTool   = `sum by (gen_ai_tool_name) (increase(` + duration + `_count{` + ofTool + `}` + inRange + `))`
-		toolFails = `sum by (gen_ai_tool_name) (increase(` + duration + `_count{` + ofTool + `, error_type!=""}` + inRange + `))`
-		toolP95   = `histogram_quantile(0.95, sum by (le, gen_ai_tool_name) (increase(` + duration + `_bucket{` + ofTool + `}` +
-			inRange + `)))`
+		received = ofTransport + `, otelmcp_role="server"`
+		ofTool   = ofOperation + `, gen_ai_tool_name!=""`
 	)
 	ofOneTool := events("Its calls in Loki",
 		eventsInLink+`"otelmcp.operation" | gen_ai_tool_name="${__field.labels.gen_ai_tool_name}"`)
@@ -91,7 +112,10 @@ func overview() dashboard {
 				name: "tool", label: "Tool", selector: duration + `_count{` + ofService + `, gen_ai_tool_name!=""}`,
 				of: "gen_ai_tool_name", all: ".*",
 			},
-			{name: "transport", label: "Transport", selector: messages + `{` + ofService + `}`, of: "otelmcp_transport", all: ".+"},
+			{
+				name: "transport", label: "Transport", selector: messages + `{` + ofService + `}`,
+				of: "otelmcp_transport", all: atLeastOne,
+			},
 		},
 		rows: []row{
 			{"At a glance", []panel{
@@ -224,18 +248,10 @@ func overview() dashboard {
 					}},
 					links: []object{ofOneTool},
 				},
+				summary("Tools", "tool", "gen_ai_tool_name", ofTool),
+				summary("Methods", "method", "mcp_method_name", ofOperation),
 				{
-					kind: "table", title: "Tools", unit: "short", width: 12,
-					description: "Each tool in the time that is looked at.",
-					queries:     []query{{expr: perTool}, {expr: toolFails + ` / ` + perTool}, {expr: toolP95}},
-					columns: map[string]column{
-						"gen_ai_tool_name": {name: "tool"}, "Value #A": {"calls", "short"},
-						"Value #B": {"failed", "percentunit"}, "Value #C": {"p95", "s"},
-					},
-					sort: "calls",
-				},
-				{
-					kind: "timeseries", title: "In flight by method", unit: "short", width: 12,
+					kind: "timeseries", title: "In flight by method", unit: "short", width: 24,
 					description: "Operations that have begun and not ended. One that only grows hangs.",
 					queries: []query{{
 						expr:   `sum by (mcp_method_name) (otelmcp_server_operations_active{` + ofService + `, mcp_method_name=~"$method"})`,

@@ -50,7 +50,7 @@ type panel struct {
 	links                    []object // of a value to somewhere else
 	stack                    bool
 	none                     string            // what a stat says when there is nothing
-	columns                  map[string]column // of a table; number is the one that has numbers
+	columns                  map[string]column // of a table, by their names; number is the one that has numbers
 	sort                     string            // the name of the column that a table is sorted by, falling
 }
 
@@ -68,7 +68,7 @@ type step struct {
 	color string
 }
 
-// column says what a column of a table is about. One without a name is left out.
+// column says what a column of a table is about.
 type column struct {
 	name, unit string
 }
@@ -221,9 +221,6 @@ func (p *panel) options(defaults object) object {
 func (p *panel) overrides() []object {
 	all := []object{}
 	for from, c := range ordered(p.columns) {
-		if c.name == "" {
-			continue
-		}
 		properties := []object{{"id": "displayName", "value": c.name}}
 		if c.unit != "" {
 			properties = append(properties, object{"id": "unit", "value": c.unit})
@@ -232,31 +229,28 @@ func (p *panel) overrides() []object {
 			properties = append(properties, object{"id": "decimals", "value": 0})
 		}
 		matcher := object{"id": "byName", "options": from}
-		if from == "number" {
+		switch {
+		case from == "number":
 			matcher["id"] = "byType"
+		case strings.HasPrefix(from, "/"):
+			matcher["id"] = "byRegexp"
 		}
 		all = append(all, object{"matcher": matcher, "properties": properties})
 	}
 	return all
 }
 
-// transformed makes one table of what the queries of a table answer, without the
-// columns that have no name.
+// transformed makes one table of what the queries of a table answer. The times are
+// those of the queries; they say nothing, and keep apart what belongs together.
 func (p *panel) transformed() []object {
 	if p.kind != "table" {
 		return nil
 	}
-	var t []object
+	t := []object{{"id": "filterFieldsByName", "options": object{"exclude": object{"names": []string{"Time"}}}}}
 	if len(p.queries) > 1 {
 		t = append(t, object{"id": "merge", "options": object{}})
 	}
-	hidden := object{"Time": true}
-	for from, c := range p.columns {
-		if c.name == "" {
-			hidden[from] = true
-		}
-	}
-	return append(t, object{"id": "organize", "options": object{"excludeByName": hidden}})
+	return t
 }
 
 func (q query) source() string {

@@ -33,13 +33,13 @@ func security() dashboard {
 		eventsInLink+`"otelmcp.auth.decision" | `+refusing+` | otelmcp_auth_reason="${__field.labels.otelmcp_auth_reason}"`)
 	return dashboard{
 		uid: "mcp-security", title: "MCP security",
-		description: "What MCP servers that are instrumented with otelmcp decided about their callers, what broke the protocol, " +
-			"and what cannot be seen. The mechanism chooses among decisions.",
+		description: "What MCP servers that are instrumented with otelmcp decided about their callers, what broke the " +
+			"protocol, and what cannot be seen. The mechanism chooses among decisions.",
 		variables: []variable{
 			serviceVariable,
 			{
 				name: "mechanism", label: "Mechanism", selector: decisions + `{` + ofService + `}`,
-				of: "otelmcp_auth_mechanism", all: ".+",
+				of: "otelmcp_auth_mechanism", all: atLeastOne,
 			},
 		},
 		rows: []row{

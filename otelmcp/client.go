@@ -161,7 +161,9 @@ func (r *remote) describe(c *call) {
 		var args *arguments
 		args, c.Tool.Known = r.tools.get(p.Name)
 		c.ArgumentsSize = len(p.Arguments)
-		c.ArgumentNames, c.Undeclared = argumentNames(args, p.Arguments)
+		if c.Tool.Known { // what a tool declares that was not listed is not known
+			c.ArgumentNames, c.Undeclared = argumentNames(args, p.Arguments)
+		}
 	case semconv.MCPMethodNamePromptsGet:
 		c.Prompt.Text = p.Name
 		_, c.Prompt.Known = r.prompts.get(p.Name)

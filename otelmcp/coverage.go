@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/log"
@@ -22,8 +23,8 @@ import (
 )
 
 // Coverage is what the instrumentation of a server sees. The same facts go out
-// as an otelmcp.coverage event when the server is instrumented and whenever
-// they change.
+// as an otelmcp.coverage event when the server gets an edge or a message, at the
+// latest a second after it was instrumented, and whenever they change.
 type Coverage struct {
 	// Transports on which sessions or messages were seen so far.
 	Transports []string
@@ -69,7 +70,12 @@ const gapBeforeTraffic = "messages that mcp-go rejects before it dispatches them
 	"without an edge: serve with otelmcp.Instrument(srv).ServeStdio(ctx), or wrap the HTTP handler with " +
 	"otelmcp.Instrument(srv).Handler(h)"
 
+// startTime is how long an instrumented server has until it gets an edge. To say
+// at once that there is none would raise an alarm at every start.
+const startTime = time.Second
+
 type coverage struct {
+	reported atomic.Bool
 	// seen, edged and lost are read on every message; they hold a bit each for
 	// what was reported already: transports without an edge and facts, transports
 	// with one, seams.
@@ -246,7 +252,17 @@ func (i *Instrumentation) covered() Coverage {
 	return out
 }
 
-func (i *Instrumentation) reportCoverage() { i.emitCoverage(semconv.OTelMCPRoleServer, i.covered()) }
+func (i *Instrumentation) reportCoverage() {
+	i.coverage.reported.Store(true)
+	i.emitCoverage(semconv.OTelMCPRoleServer, i.covered())
+}
+
+// firstCoverage reports when there was no reason to before.
+func (i *Instrumentation) firstCoverage() {
+	if !i.coverage.reported.Load() {
+		i.reportCoverage()
+	}
+}
 
 // emitCoverage emits what the instrumentation of a server, or of a client, sees.
 func (b base) emitCoverage(role string, is Coverage) {

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
@@ -56,14 +58,30 @@ func coverageEvents(t *testing.T, capture *telemetrytest.Capture, n int, c otelm
 	}
 }
 
+// That there is no edge is said of a server that does not get one, and not of
+// every server at its start.
 func TestCoverageBeforeTraffic(t *testing.T) {
-	capture := telemetrytest.New(t)
-	i := otelmcp.Instrument(newEverything().MCPServer, into(capture)...)
-	c := i.Coverage()
-	if len(c.Transports) != 0 || len(c.Edges) != 0 || !slices.Equal(c.Seams, allSeams) || len(c.Gaps) != 1 {
-		t.Errorf("%+v", c)
-	}
-	coverageEvents(t, capture, 1, c)
+	synctest.Test(t, func(t *testing.T) {
+		capture := telemetrytest.New(t)
+		i := otelmcp.Instrument(newEverything().MCPServer, into(capture)...)
+		c := i.Coverage()
+		if len(c.Transports) != 0 || len(c.Edges) != 0 || !slices.Equal(c.Seams, allSeams) || len(c.Gaps) != 1 {
+			t.Errorf("%+v", c)
+		}
+		if events := capture.EventsNamed(semconv.OTelMCPCoverageEventName); len(events) != 0 {
+			t.Errorf("%d events before the server could have an edge", len(events))
+		}
+		time.Sleep(2 * time.Second) // in the bubble's time
+		coverageEvents(t, capture, 1, c)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		capture := telemetrytest.New(t)
+		otelmcp.Instrument(newEverything().MCPServer, into(capture)...).Handler(http.NotFoundHandler())
+		time.Sleep(2 * time.Second)
+		if e := event(only(t, capture.EventsNamed(semconv.OTelMCPCoverageEventName))); e["severity"] != "INFO" {
+			t.Errorf("the coverage of a server with an edge is told as %s: %s", e["severity"], e["body"])
+		}
+	})
 }
 
 func TestCoverageByTransport(t *testing.T) {
@@ -90,7 +108,7 @@ func TestCoverageByTransport(t *testing.T) {
 		if len(c.Gaps) != len(seen) || !hasGap(c, over+": ") || !slices.Equal(c.Seams, allSeams) {
 			t.Errorf("%+v", c)
 		}
-		coverageEvents(t, capture, n+2, c)
+		coverageEvents(t, capture, n+1, c)
 	}
 }
 

@@ -212,7 +212,9 @@ func TestAbandonedSessionsBudget(t *testing.T) {
 		runtime.KeepAlive(h)
 		return (after - before) / sessions
 	}
-	bare := growth(func(_ *server.MCPServer, h http.Handler) http.Handler { return h })
+	alone := func(_ *server.MCPServer, h http.Handler) http.Handler { return h }
+	// What earlier tests have left can go away in between, and make one of them less.
+	bare := max(growth(alone), growth(alone))
 	ours := growth(func(s *server.MCPServer, h http.Handler) http.Handler {
 		return otelmcp.Instrument(s, sdkPipeline(t, sdktrace.AlwaysSample()).options()...).Handler(h)
 	})

@@ -7,6 +7,7 @@ package otelmcp
 
 import (
 	"sync"
+	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
@@ -71,7 +72,7 @@ func Instrument(srv *server.MCPServer, opts ...Option) *Instrumentation {
 		return i
 	})
 	if fresh {
-		i.reportCoverage()
+		time.AfterFunc(startTime, i.firstCoverage)
 	}
 	return i
 }

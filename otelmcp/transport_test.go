@@ -418,8 +418,12 @@ func TestListedNamesAreBounded(t *testing.T) {
 	if n := capture.CounterValue("otelmcp.telemetry.refused"); n != 1 {
 		t.Errorf("%d refusals counted, want 1", n)
 	}
-	e := event(eventsAbout(capture, "tools/call")[0])
+	calls := eventsAbout(capture, "tools/call")
+	e := event(calls[0])
 	if e["otelmcp.tool.arguments.names"] != `["a"]` || e["otelmcp.tool.arguments.undeclared"] != "1" {
 		t.Errorf("the event says %v", e)
+	}
+	if e := event(calls[len(calls)-1]); e["otelmcp.tool.arguments.size"] == "" || e["otelmcp.tool.arguments.undeclared"] != "" {
+		t.Errorf("nobody knows what the tool declares, and the event says %v", e)
 	}
 }

@@ -21,7 +21,8 @@ const (
 	OTelMCPAuthDecisionEventName = "otelmcp.auth.decision"
 	// A tool, prompt or resource has appeared, disappeared or changed.
 	OTelMCPDefinitionChangedEventName = "otelmcp.definition.changed"
-	// What the instrumentation sees, and what it does not. At the start, and when
-	// it changes. INFO; WARN with gaps.
+	// What the instrumentation sees, and what it does not. When a server gets an
+	// edge or its first message, a second after it was instrumented at the latest,
+	// and when it changes. INFO; WARN with gaps.
 	OTelMCPCoverageEventName = "otelmcp.coverage"
 )

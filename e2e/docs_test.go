@@ -106,7 +106,7 @@ func TestGettingStarted(t *testing.T) {
 			continue
 		}
 		eventually(t, func() error {
-			cmd := exec.CommandContext(t.Context(), "sh", "-c", local.Replace(s.command)) //nolint:gosec // of our document
+			cmd := exec.CommandContext(t.Context(), "sh", "-c", local.Replace(s.command))
 			cmd.Dir = stack.Root()
 			cmd.Env = append(os.Environ(), "MAKEFLAGS=", "NO_COLOR=1")
 			out, err := cmd.CombinedOutput()
@@ -125,7 +125,7 @@ func TestGettingStarted(t *testing.T) {
 // It is interrupted at the end of the test, as by Ctrl-C, and has to end well.
 func makeStack(t *testing.T, dir string) map[string]string {
 	t.Helper()
-	cmd := exec.Command("make", "stack", "ARGS=--free-ports --dir "+dir) //nolint:gosec,noctx // stopped below
+	cmd := exec.Command("make", "stack", "ARGS=--free-ports --dir "+dir) //nolint:noctx // stopped below
 	cmd.Dir = stack.Root()
 	cmd.Env = append(os.Environ(), "MAKEFLAGS=")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -135,8 +135,12 @@ func makeStack(t *testing.T, dir string) map[string]string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- errors.Join(cmd.Wait(), w.Close()) }()
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // make says that it was interrupted
+		_ = w.Close()
+		close(ended)
+	}()
 	t.Cleanup(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGINT)
 		select {
@@ -157,7 +161,7 @@ func makeStack(t *testing.T, dir string) map[string]string {
 			at[f[0]] = regexp.MustCompile(`^http://[^/]*`).FindString(f[1])
 		}
 		if strings.HasPrefix(lines.Text(), "Ctrl-C") {
-			go func() { _, _ = io.Copy(io.Discard, out) }()
+			go io.Copy(io.Discard, out) //nolint:errcheck // so that it can go on writing
 			return at
 		}
 	}

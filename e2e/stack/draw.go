@@ -40,7 +40,8 @@ func DrawTrace(w io.Writer, spans []Span) error {
 	}
 	begin, end := rows[0].Start, rows[0].Start
 	colors := map[string]string{}
-	for _, r := range rows {
+	for k := range rows {
+		r := &rows[k]
 		if r.Start.Before(begin) {
 			begin = r.Start
 		}
@@ -76,7 +77,8 @@ func DrawTrace(w io.Writer, spans []Span) error {
 		fmt.Fprintf(&b, `<text x="%.1f" y="%d" font-size="11" fill="#57606a" text-anchor="%s">%s</text>`+"\n",
 			x(at), picHead-14, anchor, short(at.Sub(begin)))
 	}
-	for k, r := range rows {
+	for k := range rows {
+		r := &rows[k]
 		top := picHead + k*picRow
 		middle := top + picRow/2
 		if k%2 == 1 {
@@ -109,32 +111,32 @@ func DrawTrace(w io.Writer, spans []Span) error {
 }
 
 // Failed reports whether the span's status is an error.
-func (s Span) Failed() bool { return s.Tags["otel.status_code"] == "ERROR" }
+func (s *Span) Failed() bool { return s.Tags["otel.status_code"] == "ERROR" }
 
 type row struct {
-	Span
+	*Span
 	depth int
 }
 
 // tree orders spans by parent and time. A span whose parent is not there is a root.
 func tree(spans []Span) []row {
 	present := map[string]bool{}
-	for _, s := range spans {
-		present[s.SpanID] = true
+	for k := range spans {
+		present[spans[k].SpanID] = true
 	}
-	children := map[string][]Span{}
-	for _, s := range spans {
-		parent := s.Parent
+	children := map[string][]*Span{}
+	for k := range spans {
+		parent := spans[k].Parent
 		if !present[parent] {
 			parent = ""
 		}
-		children[parent] = append(children[parent], s)
+		children[parent] = append(children[parent], &spans[k])
 	}
 	var rows []row
 	var add func(parent string, depth int)
 	add = func(parent string, depth int) {
 		below := children[parent]
-		slices.SortFunc(below, func(a, b Span) int { return a.Start.Compare(b.Start) })
+		slices.SortFunc(below, func(a, b *Span) int { return a.Start.Compare(b.Start) })
 		for _, s := range below {
 			rows = append(rows, row{s, depth})
 			add(s.SpanID, depth+1)

@@ -53,7 +53,7 @@ func (c Command) Start(ctx context.Context) (*Process, error) {
 	}
 	logName := filepath.Join(c.Dir, c.Name+".log")
 	// Appended to: a backend that is started again goes on in its log.
-	log, err := os.OpenFile(logName, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600) //nolint:gosec // in our own folder
+	log, err := os.OpenFile(logName, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}

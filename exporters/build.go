@@ -212,7 +212,7 @@ func (p *Pipeline) moved(what string) {
 // holds, and so sees what the exporter sees.
 func (p *Pipeline) destination(signal, exporter string) *destination {
 	if exporter != otlp {
-		return p.deliveries.to(exporter, nil)
+		return p.deliveries.to(signal, exporter, nil)
 	}
 	// The SDK's defaults.
 	endpoint := otlpSetting(signal, "ENDPOINT")
@@ -228,11 +228,11 @@ func (p *Pipeline) destination(signal, exporter string) *destination {
 	}
 	u, err := url.Parse(endpoint)
 	if err != nil {
-		return p.deliveries.to(redact(endpoint), nil)
+		return p.deliveries.to(signal, redact(endpoint), nil)
 	}
 	u.User, u.RawQuery, u.Fragment = nil, "", ""
 	if u.Port() == "" {
-		return p.deliveries.to(u.String(), nil)
+		return p.deliveries.to(signal, u.String(), nil)
 	}
-	return p.deliveries.to(u.String(), u)
+	return p.deliveries.to(signal, u.String(), u)
 }

@@ -106,21 +106,22 @@ func (d *deliveries) watch(reader context.Context, signal string, dest *destinat
 	if err != nil && signal == metrics && errors.Is(reader.Err(), context.Canceled) && dest.ctx.Err() == nil {
 		return &deliveryError{err}
 	}
-	if answer := partialSuccess.FindStringSubmatch(fmt.Sprint(err)); answer != nil {
-		d.report(signal, dest, nil) // the destination is there
-		if answer[1] == "0" {
-			d.out.once(fmt.Sprintf("%s warns: %s: %v", dest.name, signal, err))
-			return nil
-		}
-		d.lose(signal, dest, err)
-		d.out.once(fmt.Sprintf("telemetry is being rejected by %s: %s: %v", dest.name, signal, err))
-		return &deliveryError{err}
+	if err == nil {
+		d.report(signal, dest, nil)
+		return nil
 	}
-	if err != nil {
+	answer := partialSuccess.FindStringSubmatch(err.Error())
+	if answer == nil {
 		return d.failed(signal, dest, err)
 	}
-	d.report(signal, dest, nil)
-	return nil
+	d.report(signal, dest, nil) // the destination is there
+	if answer[1] == "0" {
+		d.out.once(fmt.Sprintf("%s warns: %s: %v", dest.name, signal, err))
+		return nil
+	}
+	d.lose(signal, dest, err)
+	d.out.once(fmt.Sprintf("telemetry is being rejected by %s: %s: %v", dest.name, signal, err))
+	return &deliveryError{err}
 }
 
 // partialSuccess is what the exporters' errors say when a destination took what it

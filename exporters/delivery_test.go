@@ -152,7 +152,7 @@ func TestLossAtTheEndIsCounted(t *testing.T) {
 // TestPartialSuccess: a collector that is there but does not take everything.
 func TestPartialSuccess(t *testing.T) {
 	var rejected atomic.Int64
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/x-protobuf")
 		answer := &collogs.ExportLogsServiceResponse{PartialSuccess: &collogs.ExportLogsPartialSuccess{
 			RejectedLogRecords: rejected.Load(), ErrorMessage: "too old",

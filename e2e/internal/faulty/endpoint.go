@@ -178,12 +178,12 @@ func (e *Endpoint) accept(signal string, body []byte, fault Fault) ([]byte, erro
 	if err != nil || fault == None {
 		return nil, err
 	}
-	e.rejected.Add(int64(rejected)) //nolint:gosec // counted above
+	e.rejected.Add(int64(rejected))
 	// ExportPartialSuccess{rejected = 1, error_message = 2}, in field 1 of each response.
 	partial := append([]byte{1 << 3}, binary.AppendUvarint(nil, rejected)...)
 	const message = "the test wants it so"
 	partial = append(append(partial, 2<<3|2, byte(len(message))), message...)
-	return append([]byte{1<<3 | 2, byte(len(partial))}, partial...), nil
+	return append(append([]byte{1<<3 | 2}, binary.AppendUvarint(nil, uint64(len(partial)))...), partial...), nil
 }
 
 func respond(w http.ResponseWriter, overGRPC bool, fault Fault, retryAfter string, message []byte) {

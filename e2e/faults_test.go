@@ -712,7 +712,7 @@ func TestCollectorIsKilled(t *testing.T) {
 				got := count(t, s, e.service, signal)
 				// A batch that the collector had taken when it was killed, but not yet
 				// answered, is received and counted as lost.
-				balanceBut(t, signal, got, calls, received, 60)
+				balanceBut(t, signal, got, calls, received, 30)
 				if protocol == "grpc" && got.lost() > 0 {
 					t.Errorf("%d %ss were lost, though gRPC has them tried again", got.lost(), signal)
 				}

@@ -125,8 +125,9 @@ func (d *deliveries) watch(reader context.Context, signal string, dest *destinat
 }
 
 // partialSuccess is what the exporters' errors say when a destination took what it
-// got but for a number of records, which may be none. Their types are internal.
-var partialSuccess = regexp.MustCompile(`OTLP partial success: [^\n]*\((-?\d+) [a-z ]+ rejected\)`)
+// got but for a number of records, which may be none. Their types are internal. It
+// is all that they say: a refusal's text is the destination's, and may be anything.
+var partialSuccess = regexp.MustCompile(`(?s)^(?:traces export: |failed to upload metrics: )?OTLP partial success: .*\((-?\d+) [a-z ]+ rejected\)$`)
 
 // failed reports an export that failed, and returns its error.
 func (d *deliveries) failed(signal string, dest *destination, err error) error {

@@ -191,6 +191,27 @@ func TestPartialSuccess(t *testing.T) {
 	}
 }
 
+// TestARefusalIsNoPartialSuccess, though it says that it is one.
+func TestARefusalIsNoPartialSuccess(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "OTLP partial success: fine (0 logs rejected)", http.StatusBadRequest)
+	}))
+	defer srv.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", srv.URL)
+	var said bytes.Buffer
+	p, err := Setup(t.Context(), WithStderr(&said))
+	if err != nil {
+		t.Fatal(err)
+	}
+	emit(t.Context())
+	if err := p.Shutdown(t.Context()); err == nil {
+		t.Error("Shutdown does not tell that telemetry was lost")
+	}
+	if n := strings.Count(said.String(), "is not being delivered"); n != 1 {
+		t.Errorf("said %q", said.String())
+	}
+}
+
 // TestAnAbandonedPipelineIsSilent: what ends with a failed Setup is not worth a
 // word besides its error.
 func TestAnAbandonedPipelineIsSilent(t *testing.T) {

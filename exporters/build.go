@@ -12,9 +12,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"go.opentelemetry.io/contrib/exporters/autoexport"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
 	"go.opentelemetry.io/otel/exporters/stdout/stdoutlog"
@@ -46,7 +48,7 @@ const (
 
 // build fills in the providers. After an error, those that are there are to
 // be shut down.
-func (p *Pipeline) build(ctx context.Context, cfg config) error {
+func (p *Pipeline) build(ctx context.Context, cfg config) (err error) {
 	res, err := p.resource(ctx, cfg)
 	if err != nil {
 		return err
@@ -54,13 +56,24 @@ func (p *Pipeline) build(ctx context.Context, cfg config) error {
 	if file := os.Getenv(envConfigFile); file != "" {
 		return p.buildFromFile(ctx, cfg, file, res)
 	}
-	// The SDK picks the meter for its own metrics up from the global provider
-	// when the other two are built; it follows later registrations.
-	return errors.Join(
-		p.buildMeters(ctx, cfg, res),
-		p.buildTracers(ctx, cfg, res),
-		p.buildLoggers(ctx, cfg, res),
-	)
+	err = p.buildMeters(ctx, cfg, res)
+	// The SDK picks the meter for its own metrics up from the global provider when
+	// the other two are built. The one that is there at first follows what is
+	// registered later; one that was registered before, as that of a pipeline that
+	// was shut down, does not.
+	before := otel.GetMeterProvider()
+	switch before.(type) {
+	case *sdkmetric.MeterProvider, metricnoop.MeterProvider:
+		if err == nil {
+			otel.SetMeterProvider(p.meters)
+		}
+		defer func() {
+			if err != nil {
+				otel.SetMeterProvider(before)
+			}
+		}()
+	}
+	return errors.Join(err, p.buildTracers(ctx, cfg, res), p.buildLoggers(ctx, cfg, res))
 }
 
 // resource describes the process. Command line and owner are left out: the one
@@ -200,7 +213,11 @@ func selected(env string) string {
 
 // unusable names the variable behind an exporter that could not be made.
 func unusable(env, name, more string, err error) error {
-	return fmt.Errorf("%s=%q: want one of otlp, otlp_file, console, none%s, or a name registered with autoexport: %w", env, name, more, err)
+	names := "otlp, otlp_file, console, none" + more
+	if slices.Contains(strings.Split(names, ", "), name) {
+		return fmt.Errorf("%s=%q: %w", env, name, err) // the name is right, something else is not
+	}
+	return fmt.Errorf("%s=%q: want one of %s, or a name registered with autoexport: %w", env, name, names, err)
 }
 
 // moved says that what was to be written to standard output is not.
@@ -212,7 +229,7 @@ func (p *Pipeline) moved(what string) {
 // holds, and so sees what the exporter sees.
 func (p *Pipeline) destination(signal, exporter string) *destination {
 	if exporter != otlp {
-		return p.deliveries.to(exporter, nil)
+		return p.deliveries.to(signal, exporter, nil)
 	}
 	// The SDK's defaults.
 	endpoint := otlpSetting(signal, "ENDPOINT")
@@ -228,11 +245,11 @@ func (p *Pipeline) destination(signal, exporter string) *destination {
 	}
 	u, err := url.Parse(endpoint)
 	if err != nil {
-		return p.deliveries.to(redact(endpoint), nil)
+		return p.deliveries.to(signal, redact(endpoint), nil)
 	}
 	u.User, u.RawQuery, u.Fragment = nil, "", ""
 	if u.Port() == "" {
-		return p.deliveries.to(u.String(), nil)
+		return p.deliveries.to(signal, u.String(), nil)
 	}
-	return p.deliveries.to(u.String(), u)
+	return p.deliveries.to(signal, u.String(), u)
 }

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"sync"
 	"syscall"
 	"time"
@@ -22,6 +23,11 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
+
+// last is what an export has after its destination was given up: for the exporter
+// to count what it does not deliver. It cannot be nothing, because the one for logs
+// over gRPC counts only after it has looked whether its context has ended.
+const last = 20 * time.Millisecond
 
 var (
 	errDeadline = errors.New("no answer before the end of Shutdown")
@@ -51,6 +57,7 @@ type deliveries struct {
 type destination struct {
 	name    string
 	url     *url.URL // nil unless it names a host and a port
+	records bool     // spans or log records go there, not metrics alone
 	failing map[string]bool
 	alive   bool // a signal was delivered since the first began to fail
 
@@ -62,14 +69,15 @@ func newDeliveries(out *diagnostics) *deliveries {
 	return &deliveries{out: out, dests: map[string]*destination{}}
 }
 
-// to returns the destination with that name, which signals share.
-func (d *deliveries) to(name string, u *url.URL) *destination {
+// to returns the destination of a signal, which signals share if the name is the same.
+func (d *deliveries) to(signal, name string, u *url.URL) *destination {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.dests[name] == nil {
 		ctx, cut := context.WithCancelCause(context.Background())
 		d.dests[name] = &destination{name: name, url: u, failing: map[string]bool{}, ctx: ctx, cut: cut}
 	}
+	d.dests[name].records = d.dests[name].records || signal != metrics
 	return d.dests[name]
 }
 
@@ -81,24 +89,75 @@ const metrics = "metrics"
 func (d *deliveries) watch(reader context.Context, signal string, dest *destination, export func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(reader)
 	defer cancel(nil)
-	stop := context.AfterFunc(dest.ctx, func() { cancel(context.Cause(dest.ctx)) })
-	defer stop()
 	err := dest.ctx.Err()
-	if err == nil {
-		err = export(ctx)
+	if err != nil {
+		if d.mute() || signal == metrics {
+			return d.failed(signal, dest, err)
+		}
+		// Exporters count what they do not deliver, and so are asked all the same.
+		timer := time.AfterFunc(last, func() { cancel(context.Cause(dest.ctx)) })
+		defer timer.Stop()
+	} else {
+		stop := context.AfterFunc(dest.ctx, func() { cancel(context.Cause(dest.ctx)) })
+		defer stop()
 	}
+	err = export(ctx)
 	// A reader breaks off an export when it shuts down, and then collects once more.
 	if err != nil && signal == metrics && errors.Is(reader.Err(), context.Canceled) && dest.ctx.Err() == nil {
 		return &deliveryError{err}
 	}
-	if err != nil {
-		if cause := context.Cause(dest.ctx); cause != nil {
-			err = cause
-		}
-		err = &deliveryError{err}
+	if err == nil {
+		d.report(signal, dest, nil)
+		return nil
 	}
+	answer := partialSuccess.FindStringSubmatch(err.Error())
+	if answer == nil {
+		return d.failed(signal, dest, err)
+	}
+	d.report(signal, dest, nil) // the destination is there
+	if answer[1] == "0" {
+		d.out.once(fmt.Sprintf("%s warns: %s: %v", dest.name, signal, err))
+		return nil
+	}
+	d.lose(signal, dest, err)
+	d.out.once(fmt.Sprintf("telemetry is being rejected by %s: %s: %v", dest.name, signal, err))
+	return &deliveryError{err}
+}
+
+// partialSuccess is what the exporters' errors say when a destination took what it
+// got but for a number of records, which may be none. Their types are internal. It
+// is all that they say: a refusal's text is the destination's, and may be anything.
+var partialSuccess = regexp.MustCompile(`(?s)^(?:traces export: |failed to upload metrics: )?OTLP partial success: .*\((-?\d+) [a-z ]+ rejected\)$`)
+
+// failed reports an export that failed, and returns its error.
+func (d *deliveries) failed(signal string, dest *destination, err error) error {
+	if cause := context.Cause(dest.ctx); cause != nil {
+		err = cause
+	}
+	err = &deliveryError{err}
 	d.report(signal, dest, err)
 	return err
+}
+
+// mute reports whether the pipeline never came up.
+func (d *deliveries) mute() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.silent
+}
+
+// lose notes what is lost once the shutdown has begun.
+func (d *deliveries) lose(signal string, dest *destination, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lostAtEnd(signal, dest, err)
+}
+
+// lostAtEnd is lose while d.mu is held.
+func (d *deliveries) lostAtEnd(signal string, dest *destination, err error) {
+	if d.closing && d.lost == nil {
+		d.lost = fmt.Errorf("telemetry was lost at shutdown: %s to %s: %w", signal, dest.name, err)
+	}
 }
 
 // report says what changed. Signals that fail like the rest of a dead
@@ -120,9 +179,7 @@ func (d *deliveries) report(signal string, dest *destination, err error) {
 		}
 		return
 	}
-	if d.closing && d.lost == nil {
-		d.lost = fmt.Errorf("telemetry was lost at shutdown: %s to %s: %w", signal, dest.name, err)
-	}
+	d.lostAtEnd(signal, dest, err)
 	if dest.failing[signal] {
 		return
 	}
@@ -158,6 +215,18 @@ func (d *deliveries) cut(cause error) {
 	defer d.mu.Unlock()
 	for _, dest := range d.dests {
 		dest.cut(cause)
+	}
+}
+
+// cutRecords gives up those to where spans and log records go. Metrics that go
+// elsewhere are left to say how many were lost by that.
+func (d *deliveries) cutRecords(cause error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, dest := range d.dests {
+		if dest.records {
+			dest.cut(cause)
+		}
 	}
 }
 

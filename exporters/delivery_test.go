@@ -20,13 +20,15 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel"
+	collogs "go.opentelemetry.io/proto/otlp/collector/logs/v1"
+	"google.golang.org/protobuf/proto"
 )
 
 func TestDeliveriesAreSaidOnce(t *testing.T) {
 	var said bytes.Buffer
 	d := newDeliveries(newDiagnostics(&said))
-	dead := d.to("http://dead:4318", nil)
-	jaeger := d.to("http://jaeger:4318", nil)
+	dead := d.to("traces", "http://dead:4318", nil)
+	jaeger := d.to("traces", "http://jaeger:4318", nil)
 	fail, ok := errors.New("refused"), error(nil)
 	for _, step := range []struct {
 		signal string
@@ -91,7 +93,7 @@ func TestRecovery(t *testing.T) {
 // TestACutExportComesBack, and so do those after it.
 func TestACutExportComesBack(t *testing.T) {
 	d := newDeliveries(newDiagnostics(new(bytes.Buffer)))
-	dest := d.to("somewhere", nil)
+	dest := d.to("traces", "somewhere", nil)
 	started := make(chan struct{})
 	done := make(chan error)
 	go func() {
@@ -106,9 +108,107 @@ func TestACutExportComesBack(t *testing.T) {
 	if err := <-done; !errors.Is(err, errDeadline) {
 		t.Error(err)
 	}
-	err := d.watch(t.Context(), "traces", dest, func(context.Context) error { t.Error("exported"); return nil })
+	// Asked all the same, because exporters count what they do not deliver.
+	asked := false
+	err := d.watch(t.Context(), "traces", dest, func(ctx context.Context) error {
+		asked = true
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	if !errors.Is(err, errDeadline) || !asked {
+		t.Errorf("%v, asked: %v", err, asked)
+	}
+	err = d.watch(t.Context(), metrics, dest, func(context.Context) error { t.Error("exported"); return nil })
 	if !errors.Is(err, errDeadline) {
 		t.Error(err)
+	}
+}
+
+// TestLossAtTheEndIsCounted: what Shutdown gives up is in metrics that go where
+// they can be delivered.
+func TestLossAtTheEndIsCounted(t *testing.T) {
+	for name, start := range map[string]func(*testing.T) string{"closed": closedPort, "hanging": hanging} {
+		for _, protocol := range []string{"http/protobuf", "grpc"} {
+			t.Run(name+"/"+protocol, func(t *testing.T) {
+				r, url := startHTTP(t)
+				res := run(t, "300ms", "OTEL_EXPORTER_OTLP_ENDPOINT="+start(t), "OTEL_EXPORTER_OTLP_PROTOCOL="+protocol,
+					"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT="+url+"/v1/metrics", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=http/protobuf",
+					// Several batches: the first is under way when the time is up, the others are not.
+					"OTEL_BSP_MAX_EXPORT_BATCH_SIZE=1", "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE=1")
+				res.ok(t)
+				for _, metric := range []string{"otel.sdk.exporter.span.exported", "otel.sdk.exporter.log.exported"} {
+					if got := r.sum(metric, "error.type"); got != emitted {
+						t.Errorf("%s with error.type is %d, want %d", metric, got, emitted)
+					}
+				}
+				if strings.Contains(res.stderr, url) {
+					t.Errorf("the metrics are said to be lost:\n%s", res.stderr)
+				}
+			})
+		}
+	}
+}
+
+// TestPartialSuccess: a collector that is there but does not take everything.
+func TestPartialSuccess(t *testing.T) {
+	var rejected atomic.Int64
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/x-protobuf")
+		answer := &collogs.ExportLogsServiceResponse{PartialSuccess: &collogs.ExportLogsPartialSuccess{
+			RejectedLogRecords: rejected.Load(), ErrorMessage: "too old",
+		}}
+		body, err := proto.Marshal(answer)
+		if err != nil {
+			t.Error(err)
+		}
+		_, _ = w.Write(body)
+	}))
+	defer srv.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", srv.URL)
+	t.Setenv(envTraces, "none")
+	t.Setenv(envMetrics, "none")
+	var said bytes.Buffer
+	p, err := Setup(t.Context(), WithStderr(&said))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int64{0, 0, 1, 1} {
+		rejected.Store(n)
+		emit(t.Context())
+		if err := p.ForceFlush(t.Context()); (err != nil) != (n > 0) {
+			t.Errorf("%d rejected: ForceFlush: %v", n, err)
+		}
+	}
+	emit(t.Context())
+	if err := p.Shutdown(t.Context()); err == nil {
+		t.Error("Shutdown does not tell that a record was lost")
+	}
+	want := "otelmcp: " + srv.URL + " warns: logs: OTLP partial success: too old (0 logs rejected)\n" +
+		"otelmcp: telemetry is being rejected by " + srv.URL + ": logs: OTLP partial success: too old (1 logs rejected)\n" +
+		"otelmcp: telemetry was lost at shutdown: logs to " + srv.URL + ": OTLP partial success: too old (1 logs rejected)\n"
+	if got := said.String(); got != want {
+		t.Errorf("said\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestARefusalIsNoPartialSuccess, though it says that it is one.
+func TestARefusalIsNoPartialSuccess(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "OTLP partial success: fine (0 logs rejected)", http.StatusBadRequest)
+	}))
+	defer srv.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", srv.URL)
+	var said bytes.Buffer
+	p, err := Setup(t.Context(), WithStderr(&said))
+	if err != nil {
+		t.Fatal(err)
+	}
+	emit(t.Context())
+	if err := p.Shutdown(t.Context()); err == nil {
+		t.Error("Shutdown does not tell that telemetry was lost")
+	}
+	if n := strings.Count(said.String(), "is not being delivered"); n != 1 {
+		t.Errorf("said %q", said.String())
 	}
 }
 
@@ -117,7 +217,7 @@ func TestACutExportComesBack(t *testing.T) {
 func TestAnAbandonedPipelineIsSilent(t *testing.T) {
 	var said bytes.Buffer
 	d := newDeliveries(newDiagnostics(&said))
-	dest := d.to("somewhere", nil)
+	dest := d.to("traces", "somewhere", nil)
 	cause := errors.New("no setup")
 	d.abandon(cause)
 	err := d.watch(t.Context(), "traces", dest, func(context.Context) error { t.Error("exported"); return nil })

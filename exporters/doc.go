@@ -24,8 +24,10 @@
 // MCP server on stdio: a console exporter is moved to standard error, with one
 // line that says so. Diagnostics go to standard error too, without repeating
 // themselves, at a limited rate and freed of credentials. That telemetry is not
-// delivered is said once when it begins and once when it is over; how much was
-// lost is counted in the SDK's otel.sdk.* metrics, which are turned on.
+// delivered is said once when it begins and once when it is over, and that a
+// destination rejects some of it, once; how much was lost is counted in the SDK's
+// otel.sdk.* metrics, which are turned on. What Shutdown gives up is counted too,
+// and arrives if metrics go to a destination of their own that answers.
 //
 // Setup connects to nothing, and Shutdown is bounded by its context (5 seconds if
 // it has no deadline), so that a collector that is missing, slow or hanging

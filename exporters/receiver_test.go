@@ -12,12 +12,15 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 
 	collogs "go.opentelemetry.io/proto/otlp/collector/logs/v1"
 	colmetrics "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	coltrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
+	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
 	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -30,6 +33,7 @@ type receiver struct {
 	metrics  map[string]bool
 	logs     map[string]bool
 	resource map[string]string
+	sums     []*metricspb.Metric // of all exports, the newest last
 }
 
 func newReceiver() *receiver {
@@ -40,6 +44,24 @@ func (r *receiver) has(set map[string]bool, name string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return set[name]
+}
+
+// sum adds up the newest export of a metric, of the points that have an attribute.
+func (r *receiver) sum(metric, attribute string) (total int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range r.sums {
+		if m.GetName() != metric {
+			continue
+		}
+		total = 0
+		for _, p := range m.GetSum().GetDataPoints() {
+			if slices.ContainsFunc(p.GetAttributes(), func(kv *commonpb.KeyValue) bool { return kv.GetKey() == attribute }) {
+				total += p.GetAsInt()
+			}
+		}
+	}
+	return total
 }
 
 func (r *receiver) described(res *resourcepb.Resource) {
@@ -79,6 +101,7 @@ func (s metricService) Export(_ context.Context, req *colmetrics.ExportMetricsSe
 		for _, sm := range rm.GetScopeMetrics() {
 			for _, m := range sm.GetMetrics() {
 				s.r.metrics[m.GetName()] = true
+				s.r.sums = append(s.r.sums, m)
 			}
 		}
 	}

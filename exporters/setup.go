@@ -28,7 +28,8 @@ const (
 	defaultShutdown = 5 * time.Second
 
 	// grace is how long Shutdown waits, after its context ended, for exports
-	// that were cut off to come back.
+	// that were cut off to come back: twice at most, once for those of spans and
+	// log records and once for those of metrics.
 	grace = 200 * time.Millisecond
 )
 
@@ -189,14 +190,19 @@ func (p *Pipeline) shutdown(ctx context.Context) error {
 	select {
 	case err = <-done:
 	case <-ctx.Done():
-		p.deliveries.cut(errDeadline)
+		p.deliveries.cutRecords(errDeadline)
 		select {
 		case err = <-done:
 		case <-time.After(grace):
-			// An exporter that is not ours to cut. It may stay behind, until its
-			// own timeout; Shutdown may not.
-			end()
-			err = errDeadline
+			p.deliveries.cut(errDeadline)
+			select {
+			case err = <-done:
+			case <-time.After(grace):
+				// An exporter that is not ours to cut. It may stay behind, until its
+				// own timeout; Shutdown may not.
+				end()
+				err = errDeadline
+			}
 		}
 	}
 	p.deliveries.cut(errDeadline)

@@ -11,9 +11,12 @@ package exporters
 import (
 	"bytes"
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,6 +37,8 @@ const (
 	// slack is what a busy machine may add to a bound. Exporters that are not
 	// bounded take 10 seconds and more.
 	slack = 2 * time.Second
+
+	emitted = 3 // records of each signal, by the child
 )
 
 func TestMain(m *testing.M) {
@@ -56,7 +61,9 @@ func child() int {
 		fmt.Fprintln(os.Stderr, "setup took", d)
 		return 3
 	}
-	emit(ctx)
+	for range emitted {
+		emit(ctx)
+	}
 	start = time.Now()
 	stop := ctx
 	if d, err := time.ParseDuration(os.Getenv(childEnv)); err == nil {
@@ -459,7 +466,7 @@ func TestInvalidSettings(t *testing.T) {
 		t.Run(tt.env, func(t *testing.T) {
 			name, value, _ := strings.Cut(tt.env, "=")
 			t.Setenv(name, value)
-			before := otel.GetTracerProvider()
+			before, meters := otel.GetTracerProvider(), otel.GetMeterProvider()
 			unsetenv(t, envObservability)
 			var said bytes.Buffer
 			_, err := Setup(t.Context(), WithStderr(&said))
@@ -469,7 +476,7 @@ func TestInvalidSettings(t *testing.T) {
 			if err != nil && strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("a secret is in %v", err)
 			}
-			if otel.GetTracerProvider() != before || active != nil {
+			if otel.GetTracerProvider() != before || otel.GetMeterProvider() != meters || active != nil {
 				t.Error("a half set-up was left behind")
 			}
 			if said.Len() > 0 {
@@ -507,6 +514,45 @@ func TestSetupTwice(t *testing.T) {
 		}
 	}
 	goleak.VerifyNone(t)
+}
+
+// TestASecondPipelineCountsItsOwn: the SDK's metrics of a pipeline go where its
+// other metrics go, not to the pipeline before.
+func TestASecondPipelineCountsItsOwn(t *testing.T) {
+	for range 2 {
+		r, endpoint := startHTTP(t)
+		t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+		p, err := Setup(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		emit(t.Context())
+		if err := p.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		for _, metric := range []string{"otel.sdk.exporter.span.exported", "otel.sdk.exporter.log.exported"} {
+			if got := r.sum(metric, "otel.component.name"); got != 1 {
+				t.Errorf("%s is %d, want 1", metric, got)
+			}
+		}
+	}
+}
+
+// TestARightNameIsNotBlamed when something else keeps its exporter from being made.
+func TestARightNameIsNotBlamed(t *testing.T) {
+	srv := httptest.NewTLSServer(http.NotFoundHandler())
+	defer srv.Close()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	content := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318")
+	t.Setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", file)
+	_, err := Setup(t.Context())
+	if err == nil || strings.Contains(err.Error(), "want one of") || !strings.Contains(err.Error(), "TLS") {
+		t.Errorf("Setup: %v", err)
+	}
 }
 
 // TestForceFlush delivers without an end.

@@ -158,8 +158,22 @@ backends: ## Build the Collector, Prometheus, Jaeger and Loki into .bin; the fir
 
 E2EFLAGS ?= -timeout=20m
 
+# Written by npm, so as new as what is installed. Without npm the tests of those clients are skipped, or fail in CI.
+CLIENTS := e2e/clients/node_modules/.package-lock.json
+
+$(CLIENTS): e2e/clients/package-lock.json
+	@if command -v node >/dev/null && command -v npm >/dev/null; then \
+		echo "  installing MCP clients with npm"; \
+		cd e2e/clients && npm ci --loglevel=error --no-audit --no-fund >/dev/null; \
+	else \
+		echo "  MCP clients for Node.js: NOT installed, node or npm is missing" >&2; \
+	fi
+
+.PHONY: clients
+clients: $(CLIENTS) ## Install the foreign MCP clients that the end-to-end tests use.
+
 .PHONY: e2e
-e2e: backends ## Run the end-to-end tests against real backends, with foreign clients.
+e2e: backends clients ## Run the end-to-end tests against real backends, with foreign clients.
 	cd e2e && go test -count=1 $(E2EFLAGS) ./...
 
 .PHONY: stack
@@ -177,4 +191,4 @@ bench: ## Run the benchmarks, and show which locks 64 callers wait for.
 
 .PHONY: clean
 clean: ## Remove what make builds.
-	rm -rf .bin coverage
+	rm -rf .bin coverage e2e/clients/node_modules

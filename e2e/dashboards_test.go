@@ -785,7 +785,7 @@ func makeTraffic(t *testing.T, s *stack.Stack) {
 	notes.bearer = "made-up"
 	notes.post(initializeRequest)
 
-	changes := changing(t, env)
+	changes := changingServer(t, env)
 	changes.open()
 	changes.call("lookup", nil)
 	changes.call("lookup", nil)
@@ -824,7 +824,7 @@ func busy(t *testing.T, do func()) {
 
 // changing runs testdata/changing. It is built among the dependencies of the
 // quickstart, which are the ones that it has.
-func changing(t *testing.T, env []string) *rawClient {
+func changingServer(t *testing.T, env []string) *rawClient {
 	t.Helper()
 	program := filepath.Join(work, "changing")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", program,

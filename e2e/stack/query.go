@@ -68,6 +68,7 @@ type Span struct {
 	Start                   time.Time
 	Duration                time.Duration
 	Tags                    map[string]any // attributes; span.kind, otel.status_code and the like too
+	Resource                map[string]any // attributes of the process, but for the service's name
 	Links                   []SpanRef
 }
 
@@ -90,6 +91,20 @@ func (s *Stack) Spans(ctx context.Context, service string) ([]Span, error) {
 	return s.traces(ctx, "/api/traces", url.Values{"service": {service}, "limit": {"1000"}, "lookback": {"1h"}})
 }
 
+// tag is an attribute as Jaeger answers it.
+type tag struct {
+	Key   string
+	Value any
+}
+
+func attributes(tags []tag) map[string]any {
+	all := make(map[string]any, len(tags))
+	for _, t := range tags {
+		all[t.Key] = t.Value
+	}
+	return all
+}
+
 func (s *Stack) traces(ctx context.Context, path string, query url.Values) ([]Span, error) {
 	var answer struct {
 		Data []struct {
@@ -97,12 +112,12 @@ func (s *Stack) traces(ctx context.Context, path string, query url.Values) ([]Sp
 				TraceID, SpanID, OperationName, ProcessID string
 				StartTime, Duration                       int64 // microseconds
 				References                                []struct{ RefType, TraceID, SpanID string }
-				Tags                                      []struct {
-					Key   string
-					Value any
-				}
+				Tags                                      []tag
 			}
-			Processes map[string]struct{ ServiceName string }
+			Processes map[string]struct {
+				ServiceName string
+				Tags        []tag
+			}
 		}
 	}
 	if err := get(ctx, s.JaegerURL, path, query, &answer); err != nil {
@@ -115,10 +130,7 @@ func (s *Stack) traces(ctx context.Context, path string, query url.Values) ([]Sp
 				TraceID: from.TraceID, SpanID: from.SpanID, Name: from.OperationName,
 				Service: trace.Processes[from.ProcessID].ServiceName,
 				Start:   time.UnixMicro(from.StartTime), Duration: time.Duration(from.Duration) * time.Microsecond,
-				Tags: map[string]any{},
-			}
-			for _, tag := range from.Tags {
-				span.Tags[tag.Key] = tag.Value
+				Tags: attributes(from.Tags), Resource: attributes(trace.Processes[from.ProcessID].Tags),
 			}
 			for _, ref := range from.References {
 				if ref.RefType == "CHILD_OF" && ref.TraceID == span.TraceID && span.Parent == "" {

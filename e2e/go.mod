@@ -4,6 +4,6 @@ go 1.26.0
 
 require github.com/otelmcp/otelmcp-go v0.0.0
 
-require go.yaml.in/yaml/v3 v3.0.5 // indirect
+require go.yaml.in/yaml/v3 v3.0.5
 
 replace github.com/otelmcp/otelmcp-go => ../

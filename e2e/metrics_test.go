@@ -34,7 +34,7 @@ func telemetryOf(t *testing.T, protocol string) (namespace string) {
 	namespace = "examples-" + strings.ReplaceAll(protocol, "/", "-")
 	s := sharedStack(t)
 	once, _ := played.LoadOrStore(protocol, new(sync.Once))
-	once.(*sync.Once).Do(func() { //nolint:errcheck,forcetypeassert // stored above
+	once.(*sync.Once).Do(func() {
 		env := append(s.Env(protocol), "OTEL_RESOURCE_ATTRIBUTES=service.namespace="+namespace)
 		for _, name := range []string{"quickstart", "oauth", "agent"} {
 			runExample(t, name, env...)
@@ -170,7 +170,8 @@ func checkBoundaries(t *testing.T, m *registry.Metric, buckets []stack.Sample) {
 		got[key] = append(got[key], bucket.Labels["le"])
 	}
 	for labels, les := range got {
-		if slices.Sort(les); !slices.Equal(les, want) {
+		slices.Sort(les)
+		if !slices.Equal(les, want) {
 			t.Errorf("%s has the buckets %q, not %q", labels, les, want)
 		}
 	}

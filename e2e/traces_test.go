@@ -25,17 +25,17 @@ import (
 const scope = "github.com/otelmcp/otelmcp-go/otelmcp"
 
 // spansOf returns what Jaeger has of a run of the examples, by span id.
-func spansOf(t *testing.T, namespace string) (map[string]stack.Span, error) {
+func spansOf(t *testing.T, namespace string) (map[string]*stack.Span, error) {
 	t.Helper()
-	all := map[string]stack.Span{}
+	all := map[string]*stack.Span{}
 	for _, service := range append([]string{"agent"}, servers...) {
 		spans, err := sharedStack(t).Spans(t.Context(), service)
 		if err != nil {
 			return nil, err
 		}
-		for _, span := range spans {
-			if span.Resource["service.namespace"] == namespace {
-				all[span.SpanID] = span
+		for k := range spans {
+			if spans[k].Resource["service.namespace"] == namespace {
+				all[spans[k].SpanID] = &spans[k]
 			}
 		}
 	}
@@ -138,7 +138,7 @@ func TestSpansAndEventsAgree(t *testing.T) {
 }
 
 // agree compares the instrumentation's spans with the events.
-func agree(spans map[string]stack.Span, records []record) error {
+func agree(spans map[string]*stack.Span, records []record) error {
 	var errs []error
 	events := map[string][]record{}
 	for _, r := range records {
@@ -260,7 +260,7 @@ func TestServerSpansInJaeger(t *testing.T) {
 
 // parent checks that a received message is under what its sender sent. All
 // clients of the examples inject their context.
-func parent(spans map[string]stack.Span, span stack.Span) error {
+func parent(spans map[string]*stack.Span, span *stack.Span) error {
 	if span.Tags["span.kind"] != "server" {
 		return nil
 	}
@@ -281,7 +281,7 @@ func parent(spans map[string]stack.Span, span stack.Span) error {
 }
 
 // status checks that exactly what failed looks so.
-func status(span stack.Span) error {
+func status(span *stack.Span) error {
 	outcome := span.Tags["otelmcp.outcome"]
 	failed := slices.Contains([]any{"error", "tool_error", "timeout", "panic"}, outcome)
 	// To refuse is no failure, to be refused is one.
@@ -289,14 +289,14 @@ func status(span stack.Span) error {
 		failed = true
 	}
 	isError := span.Tags["otel.status_code"] == "ERROR"
-	if isError != failed || (span.Tags["error.type"] != nil) != failed || (span.Tags["error"] == true) != failed {
+	if isError != failed || (span.Tags["error.type"] != nil) != failed || (span.Tags["error"] != nil) != failed {
 		return fmt.Errorf("outcome %v, status %v, error.type %v", outcome, span.Tags["otel.status_code"], span.Tags["error.type"])
 	}
 	return nil
 }
 
 // declared checks the attributes against the registry.
-func declared(reg *registry.Registry, span stack.Span) error {
+func declared(reg *registry.Registry, span *stack.Span) error {
 	at := slices.IndexFunc(reg.Spans, func(s *registry.Span) bool { return s.Kind == span.Tags["span.kind"] })
 	if at < 0 {
 		return fmt.Errorf("no span of the kind %v is declared", span.Tags["span.kind"])
@@ -331,7 +331,7 @@ func declared(reg *registry.Registry, span stack.Span) error {
 
 // expected checks that the spans are there that one would look for: the failures
 // that the examples have on purpose, and the refusals.
-func expected(spans map[string]stack.Span) error {
+func expected(spans map[string]*stack.Span) error {
 	var errs []error
 	for _, want := range []struct{ service, name, outcome, transport string }{
 		{"weather-stdio", "tools/call radar", "panic", "stdio"},
@@ -344,7 +344,7 @@ func expected(spans map[string]stack.Span) error {
 		{"oauth-example", "tools/call add_note", "ok", "streamable_http"},
 		{"oauth-example", "tools/call search_notes", "denied", "streamable_http"},
 	} {
-		if !slices.ContainsFunc(slices.Collect(maps.Values(spans)), func(s stack.Span) bool {
+		if !slices.ContainsFunc(slices.Collect(maps.Values(spans)), func(s *stack.Span) bool {
 			return s.Service == want.service && s.Name == want.name && s.Tags["span.kind"] == "server" &&
 				s.Tags["otelmcp.outcome"] == want.outcome && s.Tags["otelmcp.transport"] == want.transport
 		}) {

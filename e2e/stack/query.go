@@ -125,7 +125,8 @@ func (s *Stack) traces(ctx context.Context, path string, query url.Values) ([]Sp
 	}
 	var spans []Span
 	for _, trace := range answer.Data {
-		for _, from := range trace.Spans {
+		for k := range trace.Spans {
+			from := &trace.Spans[k]
 			span := Span{
 				TraceID: from.TraceID, SpanID: from.SpanID, Name: from.OperationName,
 				Service: trace.Processes[from.ProcessID].ServiceName,

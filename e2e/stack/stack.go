@@ -181,7 +181,7 @@ func New(c Config) (*Stack, error) {
 		err = os.MkdirAll(filepath.Dir(lokiRules), 0o700)
 	}
 	if err == nil {
-		err = os.WriteFile(lokiRules, rules, 0o600)
+		err = os.WriteFile(lokiRules, rules, 0o600) //nolint:gosec // in our own folder
 	}
 	if err != nil {
 		return nil, err

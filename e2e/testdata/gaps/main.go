@@ -4,9 +4,9 @@
 // Command gaps is an MCP server over stdio that is instrumented badly, so that the
 // alerts about that have something to say. It is built in the module of an example.
 //
-// With the argument "edgeless" it serves without an edge, and its tool changes what
-// it says of itself once it has been called. With "lossy" its logger panics at the
-// events of operations.
+// It serves without an edge, or, with the argument "lossy", with one and with a
+// logger that panics at the events of operations. Its tool changes what it says of
+// itself once it has been called.
 package main
 
 import (

@@ -127,6 +127,47 @@ func TestMetricsInPrometheus(t *testing.T) {
 	}
 }
 
+// What was sent over each protocol was sent over that one: programs and the collector
+// say so of all three signals.
+func TestBothProtocols(t *testing.T) {
+	s := sharedStack(t)
+	for _, protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) {
+			namespace := telemetryOf(t, protocol)
+			short, _, _ := strings.Cut(protocol, "/")
+			for _, expr := range []string{
+				fmt.Sprintf(`otelcol_receiver_accepted_spans_total{transport=%q} > 0`, short),
+				fmt.Sprintf(`otelcol_receiver_accepted_log_records_total{transport=%q} > 0`, short),
+				fmt.Sprintf(`otelcol_receiver_accepted_metric_points_total{transport=%q} > 0`, short),
+			} {
+				eventually(t, func() error {
+					series, err := s.PromQL(t.Context(), expr)
+					if err == nil && len(series) == 0 {
+						err = fmt.Errorf("no %s", expr)
+					}
+					return err
+				})
+			}
+			for _, signal := range []string{"span", "log"} {
+				want := "otlp_" + short + "_" + signal + "_exporter"
+				eventually(t, func() error {
+					series, err := s.PromQL(t.Context(), fmt.Sprintf(
+						`last_over_time(otel_sdk_exporter_%s_exported_total{job=~"%s/.+"}[1h])`, signal, namespace))
+					if err == nil && len(series) < len(servers) {
+						err = fmt.Errorf("%d programs have exported a %s", len(series), signal)
+					}
+					for _, one := range series {
+						if got := one.Labels["otel_component_type"]; got != want {
+							err = fmt.Errorf("%s exports with %s", one.Labels["service_name"], got)
+						}
+					}
+					return err
+				})
+			}
+		})
+	}
+}
+
 // checkLabels checks that a series has the attributes that the registry declares,
 // all that are required, and none of the others.
 func checkLabels(t *testing.T, m *registry.Metric, labels map[string]string) {

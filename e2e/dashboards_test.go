@@ -8,7 +8,6 @@ package e2e
 // every panel has to show something. What panels about trouble show is real trouble.
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,8 +27,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"go.yaml.in/yaml/v3"
 
 	"github.com/otelmcp/otelmcp-go/e2e/stack"
 )
@@ -142,17 +139,6 @@ func dataSources(t *testing.T) map[string]dataSource {
 		all[d.UID] = *d
 	}
 	return all
-}
-
-func readYAML(t *testing.T, name string, into any) {
-	t.Helper()
-	raw, err := os.ReadFile(stack.ConfigFile(name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := yaml.Unmarshal(raw, into); err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
 }
 
 func TestDashboardsAreWhole(t *testing.T) {
@@ -372,7 +358,7 @@ func (g *grafana) choose(ctx context.Context, v variable) error {
 		return fmt.Errorf("variable %s: cannot run %q", v.Name, v.Definition)
 	}
 	var answer struct{ Data []string }
-	err := getJSON(ctx, g.PrometheusURL+"/api/v1/label/"+m[2]+"/values", url.Values{"match[]": {g.fill(m[1], nil)}}, &answer)
+	err := stack.GetJSON(ctx, g.PrometheusURL+"/api/v1/label/"+m[2]+"/values", url.Values{"match[]": {g.fill(m[1], nil)}}, &answer)
 	if err != nil {
 		return err
 	}
@@ -576,7 +562,7 @@ func ranged(ctx context.Context, api, expr string, begin time.Time) ([]shownSeri
 			}
 		}
 	}
-	err := getJSON(ctx, api, url.Values{
+	err := stack.GetJSON(ctx, api, url.Values{
 		"query": {expr}, "step": {"5"},
 		"start": {strconv.FormatInt(begin.Unix(), 10)}, "end": {strconv.FormatInt(time.Now().Unix()+1, 10)},
 	}, &answer)
@@ -611,7 +597,7 @@ var lossOfSome = regexp.MustCompile(`otelcol_exporter_\w+_failed_`)
 // the rest of it would hide that.
 func (g *grafana) selects(ctx context.Context, expr string) error {
 	var parsed struct{ Data any }
-	if err := getJSON(ctx, g.PrometheusURL+"/api/v1/parse_query", url.Values{"query": {expr}}, &parsed); err != nil {
+	if err := stack.GetJSON(ctx, g.PrometheusURL+"/api/v1/parse_query", url.Values{"query": {expr}}, &parsed); err != nil {
 		return err
 	}
 	var selectors []string
@@ -642,7 +628,7 @@ func (g *grafana) selects(ctx context.Context, expr string) error {
 	}
 	for _, selector := range selectors {
 		var found struct{ Data []any }
-		if err := getJSON(ctx, g.PrometheusURL+"/api/v1/series", url.Values{"match[]": {selector}}, &found); err != nil {
+		if err := stack.GetJSON(ctx, g.PrometheusURL+"/api/v1/series", url.Values{"match[]": {selector}}, &found); err != nil {
 			return err
 		}
 		if len(found.Data) == 0 && !lossOfSome.MatchString(selector) {
@@ -650,26 +636,6 @@ func (g *grafana) selects(ctx context.Context, expr string) error {
 		}
 	}
 	return nil
-}
-
-func getJSON(ctx context.Context, api string, query url.Values, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, api+"?"+query.Encode(), http.NoBody)
-	if err != nil {
-		return err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		return err
-	}
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", res.Status, bytes.TrimSpace(body))
-	}
-	return json.Unmarshal(body, into)
 }
 
 // leads follows what the data sources say: from a point of a metric and from an event

@@ -425,8 +425,6 @@ func endpoints(protocol, url string) []string {
 	}
 }
 
-var protocols = []string{"http/protobuf", "grpc"}
-
 // newTrace waits until a log and a span of a call arrive that began after newTrace
 // was called.
 func newTrace(t *testing.T, l *load, received func() (logs, spans faulty.Records)) {

@@ -7,6 +7,7 @@ ignore ./clients/node_modules
 
 require (
 	github.com/modelcontextprotocol/go-sdk v1.8.0
+	github.com/otelmcp/otelmcp-go v0.0.0
 	go.yaml.in/yaml/v3 v3.0.5
 )
 
@@ -17,6 +18,8 @@ require (
 	github.com/yosida95/uritemplate/v3 v3.0.2 // indirect
 	golang.org/x/oauth2 v0.35.0 // indirect
 	golang.org/x/sync v0.20.0 // indirect
-	golang.org/x/sys v0.41.0 // indirect
+	golang.org/x/sys v0.48.0 // indirect
 	golang.org/x/time v0.15.0 // indirect
 )
+
+replace github.com/otelmcp/otelmcp-go => ../

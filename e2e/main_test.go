@@ -22,8 +22,13 @@ import (
 	"testing"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/otelmcp/otelmcp-go/e2e/stack"
 )
+
+// protocols are those that exporters send OTLP over.
+var protocols = []string{"http/protobuf", "grpc"}
 
 // work is the folder of this run: programs, data and logs of backends.
 var work string
@@ -60,7 +65,8 @@ var shared struct {
 func sharedStack(t *testing.T) *stack.Stack {
 	t.Helper()
 	shared.once.Do(func() {
-		shared.stack, shared.err = stack.Start(context.Background(), stack.Config{Dir: filepath.Join(work, "stack")})
+		shared.stack, shared.err = stack.Start(context.Background(), //nolint:usetesting // outlives this test
+			stack.Config{Dir: filepath.Join(work, "stack")})
 	})
 	if shared.err != nil {
 		t.Fatal(shared.err)
@@ -80,7 +86,7 @@ func example(t *testing.T, name string) string {
 	}
 	build, _ := builds.LoadOrStore(name, sync.OnceValue(func() result {
 		path := filepath.Join(work, name)
-		cmd := exec.Command("go", "build", "-o", path, ".") //nolint:gosec,noctx // one of our examples
+		cmd := exec.Command("go", "build", "-o", path, ".") //nolint:noctx // built for all tests
 		cmd.Dir = filepath.Join(stack.Root(), "examples", name)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
@@ -88,7 +94,7 @@ func example(t *testing.T, name string) string {
 		}
 		return result{path, err}
 	}))
-	r := build.(func() result)() //nolint:errcheck,forcetypeassert // stored above
+	r := build.(func() result)() //nolint:forcetypeassert // stored above
 	if r.err != nil {
 		t.Fatal(r.err)
 	}
@@ -101,7 +107,7 @@ func runExample(t *testing.T, name string, env ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, example(t, name)) //nolint:gosec // built above
+	cmd := exec.CommandContext(ctx, example(t, name))
 	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -115,7 +121,7 @@ func runExample(t *testing.T, name string, env ...string) string {
 // line of the output matches ready, with the submatches.
 func serveExample(t *testing.T, name string, ready *regexp.Regexp, env ...string) (match []string, stop func()) {
 	t.Helper()
-	cmd := exec.Command(example(t, name), "--serve") //nolint:gosec,noctx // stopped below
+	cmd := exec.Command(example(t, name), "--serve") //nolint:noctx // stopped below
 	cmd.Env = append(os.Environ(), env...)
 	out, w := io.Pipe()
 	var stderr strings.Builder
@@ -132,7 +138,10 @@ func serveExample(t *testing.T, name string, ready *regexp.Regexp, env ...string
 	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
-		case <-ended:
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("%s: %v: %s", name, err, stderr.String())
+			}
 		case <-time.After(30 * time.Second):
 			_ = cmd.Process.Kill()
 			t.Errorf("%s did not stop", name)
@@ -162,6 +171,18 @@ func serveExample(t *testing.T, name string, ready *regexp.Regexp, env ...string
 	case <-time.After(2 * time.Minute):
 		t.Fatalf("%s did not say %q", name, ready)
 		return nil, nil
+	}
+}
+
+// readYAML reads a file of examples/stack.
+func readYAML(t *testing.T, name string, into any) {
+	t.Helper()
+	raw, err := os.ReadFile(stack.ConfigFile(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(raw, into); err != nil {
+		t.Fatalf("%s: %v", name, err)
 	}
 }
 

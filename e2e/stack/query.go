@@ -21,10 +21,9 @@ import (
 // maxAnswer bounds what is read of one answer.
 const maxAnswer = 64 << 20
 
-// get asks an API for JSON, and reads it into answer. An error has the words of
-// the API in it.
-func get(ctx context.Context, base, path string, query url.Values, answer any) error {
-	u := base + path
+// GetJSON asks an API for JSON, and reads it into answer. An error has the words of
+// the API in it: a [*StatusError] if the status is not 200.
+func GetJSON(ctx context.Context, u string, query url.Values, answer any) error {
 	if len(query) > 0 {
 		u += "?" + query.Encode()
 	}
@@ -68,6 +67,7 @@ type Span struct {
 	Start                   time.Time
 	Duration                time.Duration
 	Tags                    map[string]any // attributes; span.kind, otel.status_code and the like too
+	Resource                map[string]any // attributes of the process, but for the service's name
 	Links                   []SpanRef
 }
 
@@ -90,6 +90,20 @@ func (s *Stack) Spans(ctx context.Context, service string) ([]Span, error) {
 	return s.traces(ctx, "/api/traces", url.Values{"service": {service}, "limit": {"1000"}, "lookback": {"1h"}})
 }
 
+// tag is an attribute as Jaeger answers it.
+type tag struct {
+	Key   string
+	Value any
+}
+
+func attributes(tags []tag) map[string]any {
+	all := make(map[string]any, len(tags))
+	for _, t := range tags {
+		all[t.Key] = t.Value
+	}
+	return all
+}
+
 func (s *Stack) traces(ctx context.Context, path string, query url.Values) ([]Span, error) {
 	var answer struct {
 		Data []struct {
@@ -97,15 +111,15 @@ func (s *Stack) traces(ctx context.Context, path string, query url.Values) ([]Sp
 				TraceID, SpanID, OperationName, ProcessID string
 				StartTime, Duration                       int64 // microseconds
 				References                                []struct{ RefType, TraceID, SpanID string }
-				Tags                                      []struct {
-					Key   string
-					Value any
-				}
+				Tags                                      []tag
 			}
-			Processes map[string]struct{ ServiceName string }
+			Processes map[string]struct {
+				ServiceName string
+				Tags        []tag
+			}
 		}
 	}
-	if err := get(ctx, s.JaegerURL, path, query, &answer); err != nil {
+	if err := GetJSON(ctx, s.JaegerURL+path, query, &answer); err != nil {
 		return nil, err
 	}
 	var spans []Span
@@ -116,10 +130,7 @@ func (s *Stack) traces(ctx context.Context, path string, query url.Values) ([]Sp
 				TraceID: from.TraceID, SpanID: from.SpanID, Name: from.OperationName,
 				Service: trace.Processes[from.ProcessID].ServiceName,
 				Start:   time.UnixMicro(from.StartTime), Duration: time.Duration(from.Duration) * time.Microsecond,
-				Tags: map[string]any{},
-			}
-			for _, tag := range from.Tags {
-				span.Tags[tag.Key] = tag.Value
+				Tags: attributes(from.Tags), Resource: attributes(trace.Processes[from.ProcessID].Tags),
 			}
 			for _, ref := range from.References {
 				if ref.RefType == "CHILD_OF" && ref.TraceID == span.TraceID && span.Parent == "" {
@@ -166,7 +177,7 @@ func (v *vector) samples() ([]Sample, error) {
 // PromQL evaluates an expression now.
 func (s *Stack) PromQL(ctx context.Context, expr string) ([]Sample, error) {
 	var v vector
-	if err := get(ctx, s.PrometheusURL, "/api/v1/query", url.Values{"query": {expr}}, &v); err != nil {
+	if err := GetJSON(ctx, s.PrometheusURL+"/api/v1/query", url.Values{"query": {expr}}, &v); err != nil {
 		return nil, err
 	}
 	return v.samples()
@@ -191,7 +202,7 @@ func (s *Stack) Exemplars(ctx context.Context, selector string) ([]Exemplar, err
 		}
 	}
 	now := time.Now()
-	err := get(ctx, s.PrometheusURL, "/api/v1/query_exemplars", url.Values{
+	err := GetJSON(ctx, s.PrometheusURL+"/api/v1/query_exemplars", url.Values{
 		"query": {selector}, "start": {unix(now.Add(-time.Hour))}, "end": {unix(now.Add(time.Minute))},
 	}, &answer)
 	if err != nil {
@@ -216,7 +227,7 @@ type Metadata struct{ Type, Help, Unit string }
 // Metadata returns it for every metric by its name.
 func (s *Stack) Metadata(ctx context.Context) (map[string]Metadata, error) {
 	var answer struct{ Data map[string][]Metadata }
-	if err := get(ctx, s.PrometheusURL, "/api/v1/metadata", nil, &answer); err != nil {
+	if err := GetJSON(ctx, s.PrometheusURL+"/api/v1/metadata", nil, &answer); err != nil {
 		return nil, err
 	}
 	all := make(map[string]Metadata, len(answer.Data))
@@ -246,7 +257,7 @@ func (s *Stack) LogQL(ctx context.Context, query string) ([]Entry, error) {
 		}
 	}
 	now := time.Now()
-	err := get(ctx, s.LokiURL, "/loki/api/v1/query_range", url.Values{
+	err := GetJSON(ctx, s.LokiURL+"/loki/api/v1/query_range", url.Values{
 		"query": {query}, "limit": {"5000"}, "start": {unix(now.Add(-time.Hour))}, "end": {unix(now.Add(time.Minute))},
 	}, &answer)
 	if err != nil {
@@ -268,7 +279,7 @@ func (s *Stack) LogQL(ctx context.Context, query string) ([]Entry, error) {
 // LogQLMetric evaluates a metric query of LogQL now.
 func (s *Stack) LogQLMetric(ctx context.Context, query string) ([]Sample, error) {
 	var v vector
-	if err := get(ctx, s.LokiURL, "/loki/api/v1/query", url.Values{"query": {query}}, &v); err != nil {
+	if err := GetJSON(ctx, s.LokiURL+"/loki/api/v1/query", url.Values{"query": {query}}, &v); err != nil {
 		return nil, err
 	}
 	return v.samples()

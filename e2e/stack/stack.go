@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -173,6 +174,18 @@ func New(c Config) (*Stack, error) {
 		},
 		Ready: Answering(s.PrometheusURL + "/-/ready"),
 	}}
+	// Loki's ruler looks for rules in its data, in a folder for each tenant.
+	lokiRules := filepath.Join(dir, "loki", "data", "rules", "fake", "alerts.yml")
+	rules, err := os.ReadFile(ConfigFile("loki-alerts.yml"))
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(lokiRules), 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(lokiRules, rules, 0o600) //nolint:gosec // in our own folder
+	}
+	if err != nil {
+		return nil, err
+	}
 	s.Loki = &Backend{Command: Command{
 		Name: "loki", Path: Program("loki"), Dir: filepath.Join(dir, "loki"),
 		Args: []string{"-config.file=" + ConfigFile("loki.yaml"), "-config.expand-env=true"},

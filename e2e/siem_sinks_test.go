@@ -179,7 +179,10 @@ func (f *feed) testOTLP(t *testing.T) {
 	}
 }
 
-var control = regexp.MustCompile(`[\x00-\x1f\x7f]`)
+var (
+	control      = regexp.MustCompile(`[\x00-\x1f\x7f]`)
+	notPrintable = regexp.MustCompile(`[^\x21-\x7e]`)
+)
 
 // ofResource are the attributes of the resource that syslog and CEF have in every
 // message.
@@ -204,7 +207,7 @@ func (f *feed) testSyslog(t *testing.T) {
 		for header, name := range map[string]string{
 			"HOSTNAME": "host.name", "APP-NAME": "service.name", "PROCID": "process.pid",
 		} {
-			if values[header] = e.Resource[name]; values[header] == "" {
+			if values[header] = notPrintable.ReplaceAllString(e.Resource[name], "_"); values[header] == "" {
 				values[header] = "-"
 			}
 		}
@@ -277,6 +280,11 @@ func cefKey(keys map[string]string, attribute string) string {
 	if key := keys[attribute]; key != "" {
 		return key
 	}
+	return underscored(attribute)
+}
+
+// underscored is an attribute's name in Loki, and in CEF without a key of its own.
+func underscored(attribute string) string {
 	return regexp.MustCompile(`[^A-Za-z0-9_]`).ReplaceAllString(attribute, "_")
 }
 
@@ -311,7 +319,8 @@ func (f *feed) testCEF(t *testing.T) {
 			t.Fatal(err)
 		}
 		values["rt"] = strconv.FormatInt(at.UnixMilli(), 10)
-		if values["HOSTNAME"] = e.Resource["host.name"]; values["HOSTNAME"] == "" {
+		values["HOSTNAME"] = e.Resource["host.name"]
+		if !regexp.MustCompile(`^[A-Za-z0-9._-]*[A-Za-z0-9]$`).MatchString(values["HOSTNAME"]) {
 			values["HOSTNAME"] = "unknown"
 		}
 		values["VENDOR"], values["PRODUCT"] = "otelmcp", "otelmcp-go"
@@ -376,7 +385,7 @@ func (f *feed) testOCSF(t *testing.T) {
 		if err := json.Unmarshal([]byte(e.Text), &o); err != nil {
 			t.Fatalf("%v in %s", err, e.Text)
 		}
-		class, activity := o["class_uid"].(float64), o["activity_id"].(float64) //nolint:forcetypeassert // fails, as it should
+		class, activity := o["class_uid"].(float64), o["activity_id"].(float64) //nolint:forcetypeassert // or it fails
 		if o["type_uid"] != class*100+activity || o["category_uid"] != float64(int(class)/1000) {
 			t.Errorf("class, category and type do not fit: %s", e.Text)
 		}
@@ -451,7 +460,6 @@ func (f *feed) testLoki(t *testing.T) {
 	if len(entries) != len(f.sent) {
 		t.Errorf("%d events were sent and %d are in Loki", len(f.sent), len(entries))
 	}
-	label := strings.NewReplacer(".", "_", "-", "_")
 	var got []event
 	for _, e := range entries {
 		got = append(got, event{
@@ -466,7 +474,7 @@ func (f *feed) testLoki(t *testing.T) {
 			}
 			for _, attributes := range []map[string]string{e.Values, e.Resource} {
 				for name, v := range attributes {
-					if g.Values[label.Replace(name)] != v {
+					if g.Values[underscored(name)] != v {
 						return false
 					}
 				}
@@ -478,7 +486,7 @@ func (f *feed) testLoki(t *testing.T) {
 		}
 		left = slices.Delete(left, k, k+1)
 	}
-	check(t, got, func(e event, attribute string) string { return e.Values[label.Replace(attribute)] })
+	check(t, got, func(e event, attribute string) string { return e.Values[underscored(attribute)] })
 }
 
 // testLogQL runs the queries of loki.md.

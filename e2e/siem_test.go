@@ -288,6 +288,9 @@ func runFeed(t *testing.T) *feed {
 		Args: []string{
 			"--config", siemFile("syslog.yaml"), "--config", siemFile("cef.yaml"),
 			"--config", siemFile("loki.yaml"), "--config", siemFile("otlp.yaml"),
+			// Soon enough for the relays to see it.
+			"--config", "yaml:exporters::file/syslog::rotation::max_megabytes: 1",
+			"--config", "yaml:exporters::file/cef::rotation::max_megabytes: 1",
 			"--config", intoFile(t, "security-lake.yaml", "awss3/ocsf", ocsfFile, dir), "--config", noSelfMetrics,
 		},
 		Env: []string{
@@ -332,6 +335,11 @@ func runFeed(t *testing.T) *feed {
 	// From here on nothing is sent, and who ends in good order sends off what it has.
 	stop(collector)
 	stop(central)
+	for _, file := range []string{syslogFile, cefFile} {
+		if old, _ := filepath.Glob(strings.TrimSuffix(file, ".jsonl") + "-*"); len(old) == 0 {
+			t.Errorf("%s was not rotated", file)
+		}
+	}
 	f.sent, f.ocsf = otlpEvents(t, centralFile), otlpEvents(t, ocsfFile)
 	if len(f.sent) == 0 {
 		t.Fatal("no events")
@@ -443,7 +451,8 @@ func rsyslogd(t *testing.T, root, dir, name, file string, replacements ...string
 			return err
 		},
 	}
-	if libraries, _ := filepath.Glob(filepath.Join(root, "usr", "lib", "*-linux-gnu")); root != "/" && len(libraries) == 1 {
+	libraries, _ := filepath.Glob(filepath.Join(root, "usr", "lib", "*-linux-gnu"))
+	if root != "/" && len(libraries) == 1 {
 		c.Args = append(c.Args, "-M", filepath.Join(libraries[0], "rsyslog"))
 		c.Env = []string{"LD_LIBRARY_PATH=" + libraries[0]}
 	}
@@ -454,7 +463,8 @@ func rsyslogd(t *testing.T, root, dir, name, file string, replacements ...string
 // server.
 func provoke(t *testing.T, env []string) {
 	t.Helper()
-	match, stop := serveExample(t, "quickstart", regexp.MustCompile(`stays up until Ctrl-C: \S*?(http://[^\s\x1b]+)`), env...)
+	ready := regexp.MustCompile(`stays up until Ctrl-C: \S*?(http://[^\s\x1b]+)`)
+	match, stop := serveExample(t, "quickstart", ready, env...)
 	post := func(session string, message any) string {
 		body, err := json.Marshal(message)
 		if err != nil {
@@ -488,29 +498,35 @@ func provoke(t *testing.T, env []string) {
 	stop()
 }
 
-// sendHostile sends a record that otelmcp would not make, since it cleans text first:
-// whatever comes in, the formats must hold.
+// sendHostile sends records that otelmcp would not make, since it cleans text first:
+// whatever comes in, the formats must hold. They are enough to have the files of the
+// collector rotate.
 func sendHostile(t *testing.T, endpoint string) {
 	t.Helper()
+	const records = 1000
 	bad := hostile + "\r\nCEF:0|x|y|z\x00\x1b[31m\ttab\u2028é"
-	attribute := func(key string, value any) map[string]any { return map[string]any{"key": key, "value": value} }
-	text := func(s string) map[string]any { return map[string]any{"stringValue": s} }
-	record := func(attributes ...any) map[string]any {
-		return map[string]any{
-			"timeUnixNano": strconv.FormatInt(time.Now().UnixNano(), 10), "severityNumber": 17, "eventName": "otelmcp.operation",
-			"body": text(bad), "attributes": append(attributes, attribute("event.name", text("otelmcp.operation"))),
-		}
+	type object = map[string]any
+	text := func(key, s string) object { return object{"key": key, "value": object{"stringValue": s}} }
+	now := time.Now().UnixNano()
+	logs := []object{
+		// Not ours, though it looks so at first.
+		{"timeUnixNano": "1", "attributes": []object{text("event.name", "program.started")}},
 	}
-	body, err := json.Marshal(map[string]any{"resourceLogs": []any{map[string]any{
-		"resource": map[string]any{"attributes": []any{attribute("service.name", text("hostile"))}},
-		"scopeLogs": []any{map[string]any{"logRecords": []any{
-			record(attribute("otelmcp.role", text("server")), attribute("gen_ai.tool.name", text(bad)),
-				attribute("list", map[string]any{"arrayValue": map[string]any{"values": []any{text(bad), text("b")}}})),
-			// Not ours, though it looks so at first.
-			map[string]any{"timeUnixNano": "1", "body": text("otelmcp.operation"), "attributes": []any{
-				attribute("event.name", text("program.started")),
-			}},
-		}}},
+	for k := range records {
+		logs = append(logs, object{
+			"timeUnixNano": strconv.FormatInt(now+int64(k), 10), "severityNumber": 17, "eventName": "otelmcp.operation",
+			"body": object{"stringValue": bad}, "attributes": []object{
+				text("event.name", "otelmcp.operation"), text("otelmcp.role", "server"), text("gen_ai.tool.name", bad),
+				text("jsonrpc.request.id", strconv.Itoa(k)), text("x=b", "1"), text("x]d", "2"), text(`x"f`, "3"), text("x h", "4"),
+				{"key": "list", "value": object{"arrayValue": object{"values": []object{
+					{"stringValue": bad}, {"stringValue": "b"},
+				}}}},
+			},
+		})
+	}
+	body, err := json.Marshal(object{"resourceLogs": []object{{
+		"resource":  object{"attributes": []object{text("service.name", "hostile"), text("host.name", `odd "host"`)}},
+		"scopeLogs": []object{{"logRecords": logs}},
 	}}})
 	if err != nil {
 		t.Fatal(err)

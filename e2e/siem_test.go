@@ -289,8 +289,8 @@ func runFeed(t *testing.T) *feed {
 			"--config", siemFile("syslog.yaml"), "--config", siemFile("cef.yaml"),
 			"--config", siemFile("loki.yaml"), "--config", siemFile("otlp.yaml"),
 			// Soon enough for the relays to see it.
-			"--config", "yaml:exporters::file/syslog::rotation::max_megabytes: 1",
-			"--config", "yaml:exporters::file/cef::rotation::max_megabytes: 1",
+			"--config", "yaml:exporters::file/syslog::rotation::max_megabytes: 4",
+			"--config", "yaml:exporters::file/cef::rotation::max_megabytes: 4",
 			"--config", intoFile(t, "security-lake.yaml", "awss3/ocsf", ocsfFile, dir), "--config", noSelfMetrics,
 		},
 		Env: []string{
@@ -499,8 +499,9 @@ func provoke(t *testing.T, env []string) {
 }
 
 // sendHostile sends records that otelmcp would not make, since it cleans text first:
-// whatever comes in, the formats must hold. They are enough to have the files of the
-// collector rotate.
+// whatever comes in, the formats must hold. One is longer than what rsyslog reads by
+// default, and together they are more than a receiver takes at once, and enough to
+// have the files of the collector rotate.
 func sendHostile(t *testing.T, endpoint string) {
 	t.Helper()
 	const records = 1000
@@ -513,11 +514,16 @@ func sendHostile(t *testing.T, endpoint string) {
 		{"timeUnixNano": "1", "attributes": []object{text("event.name", "program.started")}},
 	}
 	for k := range records {
+		long := strings.Repeat("long", 1000)
+		if k == 0 {
+			long = strings.Repeat(hostile, 200)
+		}
 		logs = append(logs, object{
 			"timeUnixNano": strconv.FormatInt(now+int64(k), 10), "severityNumber": 17, "eventName": "otelmcp.operation",
 			"body": object{"stringValue": bad}, "attributes": []object{
 				text("event.name", "otelmcp.operation"), text("otelmcp.role", "server"), text("gen_ai.tool.name", bad),
-				text("jsonrpc.request.id", strconv.Itoa(k)), text("x=b", "1"), text("x]d", "2"), text(`x"f`, "3"), text("x h", "4"),
+				text("jsonrpc.request.id", strconv.Itoa(k)), text("long", long),
+				text("x=b", "1"), text("x]d", "2"), text(`x"f`, "3"), text("x h", "4"),
 				{"key": "list", "value": object{"arrayValue": object{"values": []object{
 					{"stringValue": bad}, {"stringValue": "b"},
 				}}}},

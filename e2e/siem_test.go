@@ -93,6 +93,47 @@ func TestSIEMConfigs(t *testing.T) {
 	t.Run("together", func(t *testing.T) { validate(t, all...) })
 }
 
+// TestSIEMShared checks that what two configurations call the same is the same: run
+// together, or in the test below, one of them would get what the other meant.
+func TestSIEMShared(t *testing.T) {
+	files, err := filepath.Glob(siemFile("*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type place struct{ file, text string }
+	seen := map[string]place{}
+	for _, file := range files {
+		var config map[string]map[string]any
+		if err := yaml.Unmarshal([]byte(readFile(t, file)), &config); err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Base(file)
+		if name == "otlp-central.yaml" { // which runs elsewhere
+			continue
+		}
+		for _, kind := range componentKinds {
+			for id, component := range config[kind] {
+				text, err := json.Marshal(component)
+				if err != nil {
+					t.Fatal(err)
+				}
+				first, ok := seen[kind+" "+id]
+				if !ok {
+					seen[kind+" "+id] = place{name, string(text)}
+				} else if first.text != string(text) {
+					t.Errorf("%s %s in %s is not what it is in %s", kind, id, name, first.file)
+				}
+			}
+		}
+		for pipeline := range config["service"]["pipelines"].(map[string]any) { //nolint:forcetypeassert // or it fails
+			if first, ok := seen["pipelines "+pipeline]; ok {
+				t.Errorf("pipeline %s in %s and in %s", pipeline, name, first.file)
+			}
+			seen["pipelines "+pipeline] = place{file: name}
+		}
+	}
+}
+
 func validate(t *testing.T, args ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), stack.Program("collector"), append([]string{"validate"}, args...)...)

@@ -9,7 +9,6 @@ package e2e
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -130,18 +129,16 @@ func serveExample(t *testing.T, name string, ready *regexp.Regexp, env ...string
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
+	ended := make(chan struct{})
 	go func() {
-		err := cmd.Wait()
-		ended <- errors.Join(err, w.Close())
+		_ = cmd.Wait()
+		_ = w.Close()
+		close(ended)
 	}()
 	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
-		case err := <-ended:
-			if err != nil {
-				t.Errorf("%s: %v: %s", name, err, stderr.String())
-			}
+		case <-ended: // not well, if its telemetry could not be delivered
 		case <-time.After(30 * time.Second):
 			_ = cmd.Process.Kill()
 			t.Errorf("%s did not stop", name)

@@ -248,7 +248,7 @@ func TestServerSpansInJaeger(t *testing.T) {
 					if span.Tags["otel.scope.name"] != scope {
 						continue
 					}
-					if err := errors.Join(parent(spans, span), status(span), declared(reg, span)); err != nil {
+					if err := errors.Join(parent(spans, span), status(span), asDeclared(reg, span)); err != nil {
 						errs = append(errs, fmt.Errorf("%s of %s: %w", span.Name, span.Service, err))
 					}
 				}
@@ -295,8 +295,8 @@ func status(span *stack.Span) error {
 	return nil
 }
 
-// declared checks the attributes against the registry.
-func declared(reg *registry.Registry, span *stack.Span) error {
+// asDeclared checks the attributes against the registry.
+func asDeclared(reg *registry.Registry, span *stack.Span) error {
 	at := slices.IndexFunc(reg.Spans, func(s *registry.Span) bool { return s.Kind == span.Tags["span.kind"] })
 	if at < 0 {
 		return fmt.Errorf("no span of the kind %v is declared", span.Tags["span.kind"])

@@ -222,9 +222,10 @@ func fillTable(t *testing.T, env []string) {
 	const enough = 1100 // the table has room for 1,024
 	endpoint, stop := serveQuickstart(t, env...)
 	defer stop()
+	client := &rawClient{t: t, url: endpoint}
+	client.open()
 	for id := range enough {
-		res := post(t, endpoint, fmt.Sprintf(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%d}}`, id))
-		_ = res.Body.Close()
+		client.post(fmt.Sprintf(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%d}}`, 1000+id))
 	}
 }
 

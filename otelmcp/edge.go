@@ -167,6 +167,14 @@ func (i *Instrumentation) noticeCancel(sessionID string, e *jsonrpc.Envelope, ad
 	}
 }
 
+// refusedCancel forgets a cancellation that was turned away: what strangers send
+// must not push out the wishes of clients.
+func (i *Instrumentation) refusedCancel(sessionID string, e *jsonrpc.Envelope, address string) {
+	if e != nil && e.Target != "" && e.Method == string(mcp.MethodNotificationCancelled) {
+		i.edges.notices.TakeFunc(i.noticeKey(sessionID, e.Target), func(n notice) bool { return n.address == address })
+	}
+}
+
 func (i *Instrumentation) takeNotice(m *message) (notice, bool) {
 	if i.edges.notices.Empty() {
 		return notice{}, false

@@ -62,6 +62,18 @@ func (c *conversation) open(raw string) net.Conn {
 	return conn
 }
 
+// Cancellations that are turned away take no room from those of clients.
+func TestRefusedCancellations(t *testing.T) {
+	_, _, c, capture := edged(t, rawHandlers[""])
+	for id := range 1100 { // more than are remembered
+		c.do(step{send: rawPost(fmt.Sprintf(
+			`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%d}}`, id), "Mcp-Session-Id: made-up")})
+	}
+	if n := capture.CounterValue("otelmcp.telemetry.refused"); n != 0 {
+		t.Errorf("%d were refused a place", n)
+	}
+}
+
 func TestHTTPKilled(t *testing.T) {
 	const initialized = "ok handler initialize 200 -"
 	t.Run("while a call runs", func(t *testing.T) {
@@ -143,6 +155,9 @@ func TestHTTPKilled(t *testing.T) {
 			e := event(r)
 			if e["otelmcp.outcome"] == "cancelled" && e["otelmcp.cancel.address"] != "127.0.0.1" {
 				t.Errorf("cancelled by %q", e["otelmcp.cancel.address"])
+			}
+			if e["http.request.method"] == "DELETE" && (e["otelmcp.client.name"] == "" || e["mcp.protocol.version"] == "") {
+				t.Error("the end of a session does not say whose it was")
 			}
 			if e["mcp.method.name"] == "notifications/cancelled" && e["otelmcp.cancel.request_id"] != "7" {
 				t.Errorf("to cancel: %q", e["otelmcp.cancel.request_id"])
@@ -242,7 +257,7 @@ func TestSessionIntegrity(t *testing.T) {
 			return otelmcp.Identity{UserID: user}
 		}))
 	from := func(user, address string) []string { return []string{"X-User: " + user, "X-Forwarded-For: " + address} }
-	c.do(step{send: rawPost(rpc("0", "initialize", initializeParams), from("alice", "203.0.113.1")...)})
+	c.do(step{send: rawPost(rpc("0", "initialize", initializeParams), append(from("alice", "203.0.113.1"), "User-Agent: probe/1")...)})
 	for _, headers := range [][]string{
 		from("alice", "203.0.113.1"), from("alice", "203.0.113.2"), from("mallory", "203.0.113.1"), from("", "203.0.113.1"),
 	} {
@@ -254,6 +269,9 @@ func TestSessionIntegrity(t *testing.T) {
 	start := event(only(t, capture.EventsNamed(semconv.OTelMCPSessionStartEventName)))
 	if start["user.id"] != "alice" || start["client.address"] != "203.0.113.1" {
 		t.Errorf("the session was started by %q from %q", start["user.id"], start["client.address"])
+	}
+	if start["user_agent.original"] != "probe/1" || start["network.peer.address"] != "127.0.0.1" {
+		t.Errorf("the session was started with %q through %q", start["user_agent.original"], start["network.peer.address"])
 	}
 	if gaps := i.Coverage().Gaps; len(gaps) > 0 {
 		t.Error(gaps)

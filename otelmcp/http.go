@@ -28,6 +28,7 @@ import (
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/peer"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
@@ -146,10 +147,10 @@ type exchange struct {
 	r               *http.Request
 	start           time.Time
 	from            peer.Address
-	hint            string       // the transport, when the handler's type tells
-	odd             string       // what is odd about the session id, without a message
-	startedBy       string       // who started the session that a request without a message names
-	down            *atomic.Bool // the HTTP server is shutting down
+	hint            string           // the transport, when the handler's type tells
+	odd             string           // what is odd about the session id, without a message
+	named           *session.Session // what a request without a message names, if it is open
+	down            *atomic.Bool     // the HTTP server is shutting down
 	body            body
 	m               message // the message's, dispatched or not
 	// begun is what begin has filled of m, once it has.
@@ -238,9 +239,7 @@ func (x *exchange) arrive(h *httpHandler) {
 	x.authenticated()
 	if id := x.r.Header.Get(server.HeaderKeySessionID); id != "" && x.r.Method != http.MethodPost {
 		// What the exchange is about to start or to end is not odd yet.
-		if known := x.i.sessions.Get(x.sessionID()); known != nil {
-			x.startedBy = known.UserID
-		}
+		x.named = x.i.sessions.Get(x.sessionID())
 		x.odd = x.integrity(x.sessionID(), x.i.user(x), false)
 	}
 }
@@ -327,6 +326,14 @@ func httpMethod(m string) string {
 		return http.MethodGet
 	}
 	return operation.Other
+}
+
+// client is the address of who sent the request, if it is known.
+func (x *exchange) client() string {
+	if a := x.from.Client; a.IsValid() {
+		return a.String()
+	}
+	return ""
 }
 
 // network is the network.transport of the exchange.
@@ -541,6 +548,9 @@ func (x *exchange) recordUndispatched(res *result) {
 		if m.Transport == "" {
 			m.Transport, m.Network = transport, network
 		}
+		if x.named != nil { // it can be over by now
+			m.describeKnown(x.named)
+		}
 	}
 	i.identify(&m.Operation)
 	switch sure, last := x.sureOfUser(), m.Decisions.Last(); {
@@ -550,12 +560,15 @@ func (x *exchange) recordUndispatched(res *result) {
 		m.setIntegrity(x.odd)
 	case x.r.Method == http.MethodPost:
 		m.setIntegrity(x.integrity(session, m.UserID, sure))
-	case x.startedBy != "" && x.startedBy != m.UserID && (sure || m.UserID != ""):
+	case x.named != nil && x.named.UserID != "" && x.named.UserID != m.UserID && (sure || m.UserID != ""):
 		m.setIntegrity(semconv.OTelMCPSessionIntegrityPrincipalMismatch)
 	}
 	if res.answer != nil {
 		m.Code = res.answer.Code
 		m.Outcome = outcomeOfRejection(m.Code)
+	}
+	if m.HTTPStatus >= http.StatusBadRequest {
+		i.refusedCancel(session, e, x.client())
 	}
 	i.coverage.sawTransport(i, m.Transport, true)
 	switch {

@@ -181,11 +181,7 @@ func (b *body) noticeCancel() {
 	}
 	e := b.parseLocked()
 	if e.Kind == jsonrpc.Notification && e.Method == string(mcp.MethodNotificationCancelled) {
-		var address string
-		if b.x.from.Client.IsValid() {
-			address = b.x.from.Client.String()
-		}
-		b.x.i.noticeCancel(b.x.sessionID(), &e, address)
+		b.x.i.noticeCancel(b.x.sessionID(), &e, b.x.client())
 	}
 }
 

@@ -64,6 +64,14 @@ func (i *Instrumentation) bind(ctx context.Context, entry *session.Session) {
 		return
 	}
 	entry.UserID, entry.Address = i.user(ctx), i.clientOf(ctx)
+	if x, ok := i.edgeOf(ctx).(*exchange); ok {
+		for _, fact := range x.m.Peer {
+			switch fact.Key {
+			case semconv.ClientPortKey, semconv.NetworkPeerAddressKey, semconv.UserAgentOriginalKey:
+				entry.Arrived = append(entry.Arrived, fact)
+			}
+		}
+	}
 	if info := TokenInfoFromContext(ctx); info != nil {
 		entry.Owner, entry.Issuer = info.UserID, info.Issuer
 	}

@@ -82,6 +82,9 @@ type Session struct {
 	ServerAddress string
 	ServerPort    int
 
+	// Arrived are facts of the request that began it, for the record of its start.
+	Arrived []attribute.KeyValue
+
 	start   time.Time
 	peer    atomic.Pointer[Peer]
 	wrapper atomic.Value
@@ -225,8 +228,9 @@ func (s *Session) Begin(ctx context.Context, rec *operation.Recorder) {
 		Name:       semconv.OTelMCPSessionStartEventName,
 		Severity:   log.SeverityInfo,
 		Body:       "session started on " + s.Transport,
-		Attributes: s.attributes(rec),
+		Attributes: append(s.attributes(rec), s.Arrived...),
 	})
+	s.Arrived = nil // not to be kept for as long as the session
 }
 
 // End records that the session ended, for a reason that is one of semconv's

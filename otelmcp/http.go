@@ -28,7 +28,6 @@ import (
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/peer"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
@@ -147,10 +146,10 @@ type exchange struct {
 	r               *http.Request
 	start           time.Time
 	from            peer.Address
-	hint            string           // the transport, when the handler's type tells
-	odd             string           // what is odd about the session id, without a message
-	named           *session.Session // what a request without a message names, if it is open
-	down            *atomic.Bool     // the HTTP server is shutting down
+	hint            string        // the transport, when the handler's type tells
+	odd             string        // what is odd about the session id, without a message
+	named           *knownSession // what a request without a message names, if it is open
+	down            *atomic.Bool  // the HTTP server is shutting down
 	body            body
 	m               message // the message's, dispatched or not
 	// begun is what begin has filled of m, once it has.

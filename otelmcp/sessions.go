@@ -38,6 +38,9 @@ func (i *Instrumentation) transportOf(s server.ClientSession) (transport, networ
 	return semconv.OTelMCPTransportOther, ""
 }
 
+// knownSession is one that the table of sessions has, or had.
+type knownSession = session.Session
+
 func (i *Instrumentation) onRegisterSession(ctx context.Context, s server.ClientSession) {
 	defer i.rec.Guard()
 	if !i.owns(s) {

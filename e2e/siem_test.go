@@ -372,6 +372,7 @@ func runFeed(t *testing.T) *feed {
 	}
 	sendHostile(t, s.OTLPHTTP)
 	runExample(t, "quickstart", env...)
+	playGaps(t, "changing", env...) // a gap in what is seen, and a tool that is not what it was
 
 	// From here on nothing is sent, and who ends in good order sends off what it has.
 	stop(collector)

@@ -18,7 +18,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -306,7 +305,7 @@ var wants = map[string]struct {
 	"mcp-security/Rejected messages by stage":             {"otelmcp_stage", true, "transport dispatch"},
 	"mcp-security/Undeclared arguments":                   {"service_name", true, "weather-http"},
 	"mcp-security/Whose session ids are odd":              {"otelmcp_session_integrity", false, "unknown principal_mismatch"},
-	"mcp-security/What changed":                           {"otelmcp_definition_name", true, "lookup"},
+	"mcp-security/What changed":                           {"otelmcp_definition_name", true, "trusted"},
 	"mcp-security/What is not seen":                       {"service_name", true, "changing"},
 	"mcp-telemetry-health/Refused by the instrumentation": {"otelmcp_refused_reason", true, "pending_table"},
 	"mcp-telemetry-health/Failed exports":                 {"service_name", true, troubled},
@@ -751,10 +750,7 @@ func makeTraffic(t *testing.T, s *stack.Stack) {
 	notes.bearer = "made-up"
 	notes.post(initializeRequest)
 
-	changes := changingServer(t, env)
-	changes.open()
-	changes.call("lookup", nil)
-	changes.call("lookup", nil)
+	playGaps(t, "changing", append(env, "OTEL_SERVICE_NAME=changing")...)
 
 	trouble := makeTrouble(t, s)
 	busy(t, func() {
@@ -786,36 +782,6 @@ func busy(t *testing.T, do func()) {
 		}
 	}()
 	t.Cleanup(func() { close(stop); <-stopped })
-}
-
-// changing runs testdata/changing. It is built among the dependencies of the
-// quickstart, which are the ones that it has.
-func changingServer(t *testing.T, env []string) *rawClient {
-	t.Helper()
-	program := filepath.Join(work, "changing")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", program,
-		filepath.Join(stack.Root(), "e2e", "testdata", "changing", "main.go"))
-	build.Dir = filepath.Join(stack.Root(), "examples", "quickstart")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	address, err := stack.FreeAddress()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := stack.Command{
-		Name: "changing", Path: program, Args: []string{address}, Env: env,
-		Dir: filepath.Join(work, "changing-dir"), Ready: stack.Listening(address),
-	}.Start(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return &rawClient{t: t, url: "http://" + address + "/mcp"}
 }
 
 // makeTrouble runs a server that sends traces and events to a collector of its own,

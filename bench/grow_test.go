@@ -56,7 +56,8 @@ func TestCostDoesNotGrow(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			return traffic, traffic.send(n)
+			err = traffic.send(n)
+			return traffic, err
 		}},
 		{"sessions that stay open, over HTTP", func(ctx context.Context, n int) (runner, error) {
 			traffic, err := newTraffic(ctx, sampledOurs())

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -206,7 +207,7 @@ func (t Target) playStdio(ctx context.Context, s script) error {
 	go func() {
 		defer toServer.Close()
 		for _, m := range append([][]byte{hello}, s.messages...) {
-			_, _ = toServer.Write(append(m[:len(m):len(m)], '\n')) // the pipe is wide enough
+			_, _ = toServer.Write(append(slices.Clip(m), '\n')) // the pipe is wide enough
 		}
 	}()
 	if err := t.listen(ctx, in, io.Discard); err != nil && !errors.Is(err, io.EOF) {
@@ -261,26 +262,19 @@ func (p Point) key() string {
 	return p.Instrument + " " + set.Encoded(attribute.DefaultEncoder())
 }
 
-func anyBad(attrs []attribute.KeyValue) bool {
-	for _, kv := range attrs {
-		if saysBad(kv) {
-			return true
-		}
-	}
-	return false
-}
+func anyBad(attrs []attribute.KeyValue) bool { return slices.ContainsFunc(attrs, saysBad) }
 
 // saysBad knows the attributes by which any of the contenders says that something failed.
 func saysBad(kv attribute.KeyValue) bool {
-	key, value := string(kv.Key), kv.Value.String()
-	switch {
-	case key == "error" || key == "error.type" || key == "error_type" || key == "rpc.response.status_code":
+	value := kv.Value.String()
+	switch kv.Key {
+	case "error", "error.type", "error_type", "rpc.response.status_code":
 		return value != ""
-	case key == "outcome" || key == "otelmcp.outcome":
+	case "outcome", "otelmcp.outcome":
 		return value != "ok"
-	case key == "status":
+	case "status":
 		return value == "error"
-	case key == "http.response.status_code" || key == "status_code":
+	case "http.response.status_code", "http_response_status_code", "status_code":
 		return value >= "400"
 	}
 	return false

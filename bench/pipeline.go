@@ -67,6 +67,15 @@ func (p Pipeline) shutdown(ctx context.Context) {
 	}
 }
 
+// flush empties the queues of the processors.
+func (p Pipeline) flush(ctx context.Context) {
+	for _, provider := range []any{p.Tracer, p.Logger} {
+		if f, ok := provider.(interface{ ForceFlush(context.Context) error }); ok {
+			_ = f.ForceFlush(ctx)
+		}
+	}
+}
+
 type discardSpans struct{}
 
 func (discardSpans) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { return nil }
@@ -117,8 +126,8 @@ type captureLogs capture
 func (c *captureLogs) Export(_ context.Context, records []sdklog.Record) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, r := range records {
-		c.records = append(c.records, r.Clone())
+	for k := range records {
+		c.records = append(c.records, records[k].Clone())
 	}
 	return nil
 }

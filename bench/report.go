@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -127,7 +128,8 @@ func (r report) table() [][]string {
 		"workload", "contender", "allocations", "bytes", "time, of bare", "time, of the floor", "recorded", "parent", "errors", "together",
 	}}
 	last := ""
-	for _, x := range r.rows {
+	for k := range r.rows {
+		x := &r.rows[k]
 		name := x.Workload
 		if name == last {
 			name = ""
@@ -241,7 +243,8 @@ func (r report) find(workload, contender string) *row {
 
 // peers are those who make spans, and are neither of us nor the floor.
 func (r report) peers() (names []string) {
-	for _, x := range r.rows {
+	for k := range r.rows {
+		x := &r.rows[k]
 		if x.Verdict.Spans > 0 && !strings.HasPrefix(x.Contender, "otelmcp") && !strings.HasPrefix(x.Contender, "floor") &&
 			!slices.Contains(names, x.Contender) {
 			names = append(names, x.Contender)
@@ -252,7 +255,8 @@ func (r report) peers() (names []string) {
 
 // against counts in how many workloads a peer makes spans, and in how many of them otelmcp adds less.
 func (r report) against(peer string) (of, fewer, faster int) {
-	for _, x := range r.rows {
+	for k := range r.rows {
+		x := &r.rows[k]
 		if mine := r.find(x.Workload, nameSampled); mine != nil && x.Contender == peer && x.Verdict.Spans > 0 {
 			of++
 			if math.Round(mine.Allocs) < math.Round(x.Allocs) {
@@ -291,7 +295,7 @@ func (r report) memoryTable() [][]string {
 		t[0] = append(t[0], m.contender)
 		for n, sent := range m.steps {
 			if k == 0 {
-				t = append(t, []string{fmt.Sprint(sent)})
+				t = append(t, []string{strconv.Itoa(sent)})
 			}
 			t[n+1] = append(t[n+1], fmt.Sprintf("%d KB", m.heap[n]>>10))
 		}

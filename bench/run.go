@@ -38,7 +38,7 @@ func program(ctx context.Context, all []Contender, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	quick := flags.Bool("quick", false, "few and short rounds: a look, not a measurement")
 	only := flags.String("only", "", "workloads whose names match this regular expression; writes no document")
-	messages := flags.Int("messages", 1_000_000, "how many messages the memory of long traffic is looked at for")
+	messages := flags.Int("messages", 500_000, "how many messages the memory of long traffic is looked at for")
 	doc := flags.String("doc", "", "the file to write the report to")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -48,7 +48,7 @@ func program(ctx context.Context, all []Contender, args []string) error {
 		return err
 	}
 	rep := report{machine: describeMachine(), begin: time.Now(), quick: *quick}
-	short, wire := timing{21, 20 * time.Millisecond}, timing{21, 100 * time.Millisecond}
+	short, wire := timing{21, 10 * time.Millisecond}, timing{15, 50 * time.Millisecond}
 	if *quick {
 		short, wire = timing{5, 4 * time.Millisecond}, timing{5, 20 * time.Millisecond}
 		*messages = min(*messages, 100_000)
@@ -79,10 +79,10 @@ func program(ctx context.Context, all []Contender, args []string) error {
 		if err != nil {
 			return err
 		}
-		for _, r := range rows {
-			r.Verdict = verdicts[[2]string{r.Contender, r.By}]
-			rep.rows = append(rep.rows, r)
+		for k := range rows {
+			rows[k].Verdict = verdicts[[2]string{rows[k].Contender, rows[k].By}]
 		}
+		rep.rows = append(rep.rows, rows...)
 		progress("(%.0f s)\n", time.Since(start).Seconds())
 	}
 	if *only == "" {

@@ -138,8 +138,9 @@ func (t *traffic) run(n int) error {
 func (*traffic) usage() (usage, error) { return currentUsage(), nil }
 func (t *traffic) close()              { t.pipeline.shutdown(context.Background()) }
 
-// heap is what is in use after a collection.
+// heap is what is in use after a collection, beside what still waits for its export.
 func (t *traffic) heap() uint64 {
+	t.pipeline.flush(t.ctx)
 	runtime.GC()
 	runtime.GC() // what finalizers and pools held
 	var m runtime.MemStats

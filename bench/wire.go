@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -99,7 +100,7 @@ func startChild(ctx context.Context, by string, c Contender) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, self) //nolint:gosec // this program
+	cmd := exec.CommandContext(ctx, self)
 	cmd.Env = append(os.Environ(), servesBy+"="+by, contestAs+"="+c.Name)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -166,10 +167,8 @@ func (c *httpCaller) post(ctx context.Context, body []byte, tool string, more ht
 		r.Header.Set(mcp.HeaderProtocolVersion, legacy)
 		r.Header.Set(server.HeaderKeySessionID, c.session)
 	}
-	for k, v := range more {
-		r.Header[k] = v
-	}
-	return c.hc.Do(r) //nolint:gosec // to a child of this process
+	maps.Copy(r.Header, more)
+	return c.hc.Do(r)
 }
 
 func (c *httpCaller) call(ctx context.Context, tool string) ([]byte, error) {
@@ -376,5 +375,6 @@ func (r *stdioRunner) usage() (u usage, err error) {
 	if err != nil {
 		return u, err
 	}
-	return u, json.Unmarshal([]byte(text), &u)
+	err = json.Unmarshal([]byte(text), &u)
+	return u, err
 }

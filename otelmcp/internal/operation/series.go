@@ -24,18 +24,6 @@ import (
 // never wrong.
 const maxSeries = 1024
 
-// room is how many series there may be for k to be cached as well. Names can fill
-// the cache; then those that have none, or the one that stands for all others, are
-// what most messages belong to, and find room still.
-func (k *seriesKey) room() int {
-	for _, name := range [...]string{k.tool, k.prompt} {
-		if name != "" && name != Other {
-			return maxSeries
-		}
-	}
-	return 2 * maxSeries
-}
-
 // seriesKey holds only bounded values: names are registered ones or Other.
 type seriesKey struct {
 	method, tool, prompt      string
@@ -47,6 +35,18 @@ type seriesKey struct {
 	serverPort                int
 	role                      Role
 	transport, stage, outcome string
+}
+
+// room is how many series there may be for k to be cached as well. Names can fill
+// the cache; then those that have none, or the one that stands for all others, are
+// what most messages belong to, and find room still.
+func (k *seriesKey) room() int {
+	for _, name := range [...]string{k.tool, k.prompt} {
+		if name != "" && name != Other {
+			return maxSeries
+		}
+	}
+	return 2 * maxSeries
 }
 
 type series struct {

@@ -166,8 +166,11 @@ func packageOf(function string) string {
 	return function[:slash] + name
 }
 
-// textOf returns the text of an answer to tools/call.
+// textOf returns the text of an answer to tools/call, which may be the last event of a stream.
 func textOf(answer []byte) (string, error) {
+	if at := bytes.LastIndex(answer, []byte("data: ")); at >= 0 && answer[0] != '{' {
+		answer = answer[at+len("data: "):]
+	}
 	var a struct {
 		Error  *struct{ Message string }
 		Result struct{ Content []struct{ Text string } }

@@ -195,8 +195,12 @@ type httpRunner struct {
 }
 
 func overHTTP(version, tool string, callers int) workload {
+	who := fmt.Sprintf("%d callers", callers)
+	if callers == 1 {
+		who = "1 caller"
+	}
 	return workload{
-		name: fmt.Sprintf("tools/call over HTTP, %s, %d callers, %s", tool, callers, version), by: byHTTP, wired: true,
+		name: fmt.Sprintf("tools/call over HTTP, %s, %s, %s", tool, who, version), by: byHTTP, wired: true,
 		start: func(ctx context.Context, c Contender) (runner, error) {
 			return newHTTPRunner(ctx, c, version, tool, callers)
 		},

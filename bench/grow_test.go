@@ -8,6 +8,7 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -137,21 +138,13 @@ func ratioOfTimes(a, b runner) (float64, error) {
 // TestHeapStaysFlat sends long traffic of every kind.
 func TestHeapStaysFlat(t *testing.T) {
 	skipWithRace(t)
-	const sessions, warm, messages = 34_000, 20_000, 140_000
+	const warm, messages = 20_000, 140_000
 	traffic, err := newTraffic(t.Context(), sampledOurs())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer traffic.close()
-	// Every table is full after these. The largest remembers the last 32,768 sessions that ended.
-	for range sessions {
-		id, err := traffic.open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		traffic.exchange(http.MethodDelete, id, nil)
-	}
-	if err := traffic.send(warm); err != nil {
+	if err := errors.Join(traffic.fill(), traffic.send(warm)); err != nil {
 		t.Fatal(err)
 	}
 	begin := traffic.heap()

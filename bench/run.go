@@ -190,6 +190,9 @@ func measureMemory(ctx context.Context, all []Contender, messages int, progress 
 		if err != nil {
 			return nil, err
 		}
+		if err := t.fill(); err != nil {
+			return nil, err
+		}
 		m := memory{contender: c.Name}
 		for k := range steps {
 			if err := t.send(messages / steps); err != nil {

@@ -70,6 +70,19 @@ func (t *traffic) open() (string, error) {
 	return id, nil
 }
 
+// fill makes every table full that traffic can fill. The largest of otelmcp remembers the last 32,768 sessions that
+// ended; until it is full it grows.
+func (t *traffic) fill() error {
+	for range 34_000 {
+		id, err := t.open()
+		if err != nil {
+			return err
+		}
+		t.exchange(http.MethodDelete, id, nil)
+	}
+	return nil
+}
+
 // send sends n more messages.
 func (t *traffic) send(n int) error {
 	for range n {

@@ -11,17 +11,16 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS) -buildvcs=false)
 
 TOOLS   := internal/tools
 LINTER  := $(CURDIR)/.bin/golangci-lint
-# All modules but those that only pin programs.
-MODULES := $(filter-out ./$(TOOLS) ./e2e/backends/%,$(patsubst %/go.mod,%,$(sort $(shell \
+# All modules but those that only pin programs, and those whose dependencies take minutes to build.
+MODULES := $(filter-out ./$(TOOLS) ./e2e/backends/% ./bench/peers,$(patsubst %/go.mod,%,$(sort $(shell \
 	find . \( -name '.?*' -o -name testdata -o -name node_modules \) -prune -o -name go.mod -print))))
 
 # What the end-to-end tests run against, each pinned by a module of its own in e2e/backends.
 BACKENDS := collector prometheus jaeger loki
 
-# Flags for `make unit` and `make bench`, and arguments for the demos (as in `make demo ARGS=--serve`).
-TESTFLAGS  ?= -shuffle=on -timeout=10m
-BENCHFLAGS ?= -run='^$$' -bench=. -benchmem
-ARGS       ?=
+# Flags for `make unit`, and arguments for the demos and the benchmark (as in `make demo ARGS=--serve`).
+TESTFLAGS ?= -shuffle=on -timeout=10m
+ARGS      ?=
 
 # What `make test` runs, in this order; each is a target of its own.
 CHECKS := imports vet build unit budgets lint generate-check tidy-check
@@ -88,9 +87,15 @@ unit: ## Run the tests of every module but e2e, with the race detector where the
 	done
 
 # The race detector changes what is allocated, so these run without it.
+BUDGETS := Budget|CostDoesNotGrow|HeapStaysFlat|SessionMemory
+
 .PHONY: budgets
-budgets: ## Check that the instrumentation allocates no more than its budgets.
-	@out=$$(go test -count=1 -run=Budget -v ./otelmcp) || { echo "$$out"; exit 1; }; echo "$$out" | grep -v '^=== '
+budgets: ## Check that the instrumentation allocates no more than its budgets, whatever there was before.
+	@cd bench && out=$$(go test -count=1 -timeout=20m -run='$(BUDGETS)' -v .) || { echo "$$out"; exit 1; }; echo "$$out" | grep -v '^ *=== '
+
+.PHONY: budgets-lower
+budgets-lower: ## Write bench/budgets.json anew where less is needed now.
+	@cd bench && go test -count=1 -run='^TestBudget$$' . -lower && git --no-pager diff --stat budgets.json
 
 .PHONY: tools
 tools: ## Build the pinned linter into .bin.
@@ -181,13 +186,9 @@ stack: backends ## Run the Collector, Jaeger, Prometheus and Loki on loopback un
 	@cd e2e && go run ./cmd/stack $(ARGS)
 
 .PHONY: bench
-bench: ## Run the benchmarks, and show which locks 64 callers wait for.
-	@go test $(BENCHFLAGS) ./otelmcp/...
-	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
-	go test -run='^$$' -bench='HandleMessage/sampled$$' -benchtime=50000x -cpu=64 \
-		-o "$$dir/otelmcp.test" -mutexprofile="$$dir/mutex" -mutexprofilefraction=1 ./otelmcp >/dev/null; \
-	echo "locks that 64 callers waited for:"; \
-	go tool pprof -top "$$dir/otelmcp.test" "$$dir/mutex" 2>/dev/null | tail -n +4 | head -n 12
+bench: ## Measure what instrumentation costs, side by side with others, and write docs/performance.md (ARGS=-quick to try).
+	@echo "  building the contenders; the first time takes minutes"
+	@cd bench/peers && go run . -doc "$(CURDIR)/docs/performance.md" $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what make builds.

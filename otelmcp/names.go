@@ -44,20 +44,32 @@ func (t *nameTable) admit(rec *operation.Recorder, name string) bool {
 	if t.has(name) {
 		return true
 	}
+	if t.full() || !t.add(name) { // a full one stays full: no message waits for the lock to learn it
+		rec.Refuse(semconv.OTelMCPRefusedReasonNameTable)
+		return false
+	}
+	return true
+}
+
+func (t *nameTable) full() bool {
+	m := t.m.Load()
+	return m != nil && len(*m) >= maxNames
+}
+
+// add reports whether name is in the table now.
+func (t *nameTable) add(name string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	next := map[string]struct{}{}
-	if m := t.m.Load(); m != nil {
-		if _, ok := (*m)[name]; ok {
-			return true
-		}
-		if len(*m) >= maxNames {
-			rec.Refuse(semconv.OTelMCPRefusedReasonNameTable)
-			return false
-		}
-		next = maps.Clone(*m)
+	if t.has(name) {
+		return true
 	}
-	next[name] = struct{}{}
+	if t.full() {
+		return false
+	}
+	next := map[string]struct{}{name: {}}
+	if m := t.m.Load(); m != nil {
+		maps.Copy(next, *m)
+	}
 	t.m.Store(&next)
 	return true
 }

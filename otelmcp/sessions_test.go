@@ -13,6 +13,7 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -364,5 +365,29 @@ func TestSharedHooks(t *testing.T) {
 	}
 	if n := cb.CounterValue("otelmcp.server.sessions.active"); n != 0 {
 		t.Errorf("the other server has %d sessions", n)
+	}
+}
+
+// Sessions that their clients abandon are active until the server closes them.
+func TestAbandonedSessionsAreActive(t *testing.T) {
+	s, capture := instrumented(t)
+	i := otelmcp.Instrument(s.MCPServer)
+	held := streamableServer(s.MCPServer)
+	h := i.Handler(held)
+	const sessions = 1000
+	for range sessions {
+		r := httptest.NewRequest(http.MethodPost, "http://127.0.0.1/mcp", strings.NewReader(rpc("0", "initialize", initializeParams)))
+		r.Header.Set("Content-Type", "application/json")
+		h.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	if n := capture.CounterValue(semconv.OTelMCPServerSessionsActiveName); n != sessions {
+		t.Errorf("%v sessions are active, want %d", n, sessions)
+	}
+	held.CloseSessions(t.Context())
+	if n := capture.CounterValue(semconv.OTelMCPServerSessionsActiveName); n != 0 {
+		t.Errorf("%v sessions are active after all were closed", n)
+	}
+	if gaps := i.Coverage().Gaps; len(gaps) > 0 {
+		t.Error(gaps)
 	}
 }

@@ -71,6 +71,7 @@ type Recorder struct {
 	authDuration     metric.Float64Histogram
 
 	methods  map[string]*method
+	refusals map[string][]metric.AddOption // by reason: a full table may refuse something of every message
 	series   seriesCache
 	client   bool
 	observed bool // false when all three providers are no-ops
@@ -119,6 +120,14 @@ func New(c Config) *Recorder {
 		otel.Handle(err)
 	}
 	r.methods = newMethods(c.Attributes)
+	r.refusals = make(map[string][]metric.AddOption)
+	for _, reason := range []string{
+		semconv.OTelMCPRefusedReasonSessionTable, semconv.OTelMCPRefusedReasonNameTable, semconv.OTelMCPRefusedReasonTaskTable,
+		semconv.OTelMCPRefusedReasonDefinitionTable, semconv.OTelMCPRefusedReasonPendingTable, semconv.OTelMCPRefusedReasonCallbackPanic,
+	} {
+		r.refusals[reason] = []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(
+			append([]attribute.KeyValue{semconv.OTelMCPRefusedReasonKey.String(reason)}, c.Attributes...)...))}
+	}
 	_, noTraces := c.TracerProvider.(tracenoop.TracerProvider)
 	_, noMetrics := c.MeterProvider.(metricnoop.MeterProvider)
 	_, noLogs := c.LoggerProvider.(lognoop.LoggerProvider)
@@ -157,8 +166,7 @@ func create[T comparable](m metric.Meter, f func(metric.Meter) (T, error), noop 
 // semconv's otelmcp.refused.reason values.
 func (r *Recorder) Refuse(reason string) {
 	defer func() { _ = recover() }() // the counter may be what panics
-	r.refused.Add(context.Background(), 1, metric.WithAttributes(
-		append([]attribute.KeyValue{semconv.OTelMCPRefusedReasonKey.String(reason)}, r.extra...)...))
+	r.refused.Add(context.Background(), 1, r.refusals[reason]...)
 }
 
 // Guard is deferred around code that is not ours: user callbacks, and SDK

@@ -37,6 +37,18 @@ type seriesKey struct {
 	transport, stage, outcome string
 }
 
+// room is how many series there may be for k to be cached as well. Names can fill
+// the cache; then those that have none, or the one that stands for all others, are
+// what most messages belong to, and find room still.
+func (k *seriesKey) room() int {
+	for _, name := range [...]string{k.tool, k.prompt} {
+		if name != "" && name != Other {
+			return maxSeries
+		}
+	}
+	return 2 * maxSeries
+}
+
 type series struct {
 	attrs    []attribute.KeyValue // the conventions' metric attributes
 	duration []metric.RecordOption
@@ -57,13 +69,16 @@ func (c *seriesCache) get(k *seriesKey, extra []attribute.KeyValue) *series {
 		if s, ok := (*m)[*k]; ok {
 			return s
 		}
+		if len(*m) >= k.room() {
+			return newSeries(k, extra)
+		}
 	}
 	s := newSeries(k, extra)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var next map[seriesKey]*series
 	if m := c.m.Load(); m != nil {
-		if len(*m) >= maxSeries {
+		if len(*m) >= k.room() {
 			return s
 		}
 		next = maps.Clone(*m)

@@ -38,7 +38,7 @@ endef
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
 demo: ## Run the quickstart: a server, a client and a receiver in one process (ARGS=--serve keeps it up).
@@ -183,7 +183,8 @@ e2e: backends clients ## Run the end-to-end tests against real backends, with fo
 
 .PHONY: stack
 stack: backends ## Run the Collector, Jaeger, Prometheus and Loki on loopback until Ctrl-C, without a container engine.
-	@cd e2e && go run ./cmd/stack $(ARGS)
+	@cd e2e && go build -o "$(CURDIR)/.bin/stack" ./cmd/stack
+	@.bin/stack $(ARGS)
 
 .PHONY: bench
 bench: ## Measure what instrumentation costs, side by side with others, and write docs/performance.md (ARGS=-quick to try).

@@ -114,7 +114,7 @@ func TestClientsStdio(t *testing.T) {
 func TestClientsHTTP(t *testing.T) {
 	s := sharedStack(t)
 	const service = "clients-http"
-	ready, stop := serveExample(t, "quickstart", regexp.MustCompile(`stays up until Ctrl-C: (http://\S+)`),
+	ready, stop := serveExample(t, "quickstart", quickstartReady,
 		append(s.Env("http/protobuf"), "OTEL_SERVICE_NAME="+service)...)
 	var visits []*visit
 	eachClient(t, func(t *testing.T, v *visit) {
@@ -135,7 +135,7 @@ func TestClientsHTTP(t *testing.T) {
 func TestClientsOAuth(t *testing.T) {
 	s := sharedStack(t)
 	const service = "clients-oauth"
-	ready, stop := serveExample(t, "oauth", regexp.MustCompile(`The MCP server: (http://\S+)`),
+	ready, stop := serveExample(t, "oauth", oauthReady,
 		append(s.Env("grpc"), "OTEL_SERVICE_NAME="+service)...)
 	token, err := clients.SignIn(t.Context(), ready[1], "alice", "notes:read")
 	if err != nil {

@@ -722,8 +722,6 @@ func reconciles(t *testing.T, s *stack.Stack, d dashboard, begin time.Time, ever
 // troubled is the service whose telemetry gets lost.
 const troubled = "troubled"
 
-var quickstartReady = regexp.MustCompile(`stays up until Ctrl-C: (\S+)`)
-
 // makeTraffic has the examples, and some uninvited callers, make everything that the
 // dashboards show. Servers and traffic go on until the end of the test, since some of
 // it is about what is going on.
@@ -731,7 +729,7 @@ func makeTraffic(t *testing.T, s *stack.Stack) {
 	env := s.Env("http/protobuf")
 	runExample(t, "agent", env...)
 	quickstart, _ := serveExample(t, "quickstart", quickstartReady, env...)
-	oauth, _ := serveExample(t, "oauth", regexp.MustCompile(`The MCP server: (\S+)`), env...)
+	oauth, _ := serveExample(t, "oauth", oauthReady, env...)
 	weather, notes := &rawClient{t: t, url: quickstart[1]}, &rawClient{t: t, url: oauth[1]}
 
 	weather.open()

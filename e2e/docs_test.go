@@ -89,7 +89,11 @@ func TestGettingStarted(t *testing.T) {
 	if len(all) < 10 {
 		t.Fatalf("found %d commands in the document", len(all))
 	}
-	dir := filepath.Join(t.TempDir(), "telemetry")
+	// As the document has it: relative to where make runs.
+	dir, err := filepath.Rel(stack.Root(), filepath.Join(t.TempDir(), "telemetry"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	local := strings.NewReplacer() // of what the document says of addresses and folders
 	for _, s := range all {
 		switch {
@@ -128,7 +132,7 @@ func makeStack(t *testing.T, dir string) map[string]string {
 	cmd := exec.Command("make", "stack", "ARGS=--free-ports --dir "+dir) //nolint:noctx // stopped below
 	cmd.Dir = stack.Root()
 	cmd.Env = append(os.Environ(), "MAKEFLAGS=")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = stack.Tied()
 	out, w := io.Pipe()
 	var errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = w, &errs
@@ -154,6 +158,8 @@ func makeStack(t *testing.T, dir string) map[string]string {
 		}
 	})
 	at := map[string]string{}
+	tooLong := time.AfterFunc(5*time.Minute, func() { _ = w.CloseWithError(errors.New("it takes too long")) })
+	defer tooLong.Stop()
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		f := strings.Fields(lines.Text())
@@ -165,7 +171,7 @@ func makeStack(t *testing.T, dir string) map[string]string {
 			return at
 		}
 	}
-	t.Fatalf("make stack ended: %s", errs.String())
+	t.Fatalf("make stack ended, or is not ready: %v: %s", lines.Err(), errs.String())
 	return nil
 }
 

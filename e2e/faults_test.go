@@ -688,7 +688,8 @@ func TestCollectorIsKilled(t *testing.T) {
 			if err := s.Collector.Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			e := startEcho(t, s, toCollector(s, protocol)...)
+			// gRPC waits for up to 11 seconds between attempts, and gives up at the timeout.
+			e := startEcho(t, s, append(toCollector(s, protocol), "OTEL_EXPORTER_OTLP_TIMEOUT=30000")...)
 			l := startLoad(t, e.url)
 			received := func() (logs, spans faulty.Records) { return files(t, s, spansFile, e.service) }
 			newTrace(t, l, received)

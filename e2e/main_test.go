@@ -125,7 +125,7 @@ func serveExample(t *testing.T, name string, ready *regexp.Regexp, env ...string
 	out, w := io.Pipe()
 	var stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = w, &stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = stack.Tied()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -182,6 +182,12 @@ func readYAML(t *testing.T, name string, into any) {
 		t.Fatalf("%s: %v", name, err)
 	}
 }
+
+// What examples say that they have to say once they serve, and where.
+var (
+	quickstartReady = regexp.MustCompile(`stays up until Ctrl-C: \S*?(http://[^\s\x1b]+)`)
+	oauthReady      = regexp.MustCompile(`stay up until Ctrl-C. The MCP server: (http://\S+)`)
+)
 
 // eventually waits until check has nothing to complain of: telemetry takes a while
 // to get there.

@@ -231,7 +231,7 @@ func fillTable(t *testing.T, env []string) {
 
 func serveQuickstart(t *testing.T, env ...string) (endpoint string, stop func()) {
 	t.Helper()
-	match, stop := serveExample(t, "quickstart", regexp.MustCompile(`stays up until Ctrl-C: (http://\S+)`), append(env, "NO_COLOR=1")...)
+	match, stop := serveExample(t, "quickstart", quickstartReady, append(env, "NO_COLOR=1")...)
 	return match[1], stop
 }
 
@@ -353,10 +353,6 @@ func TestMetricMetadata(t *testing.T) {
 	})
 }
 
-// oauthReady matches the line of the example that has the MCP server's URL, and
-// comes once both servers are up to stay.
-var oauthReady = regexp.MustCompile(`stay up until Ctrl-C. The MCP server: (http://\S+)`)
-
 // Who sees a slow bucket gets from there to a trace, and to the span in it.
 func TestExemplarsLeadToTraces(t *testing.T) {
 	s := sharedStack(t)
@@ -407,3 +403,32 @@ func TestExemplarsLeadToTraces(t *testing.T) {
 
 // servers are the services of the examples that are MCP servers.
 var servers = []string{"weather-http", "weather-stdio", "oauth-example", "travel", "calendar", "weather"}
+
+// So do the other histograms, but for those of sessions, which belong to no trace.
+func TestEveryHistogramLeadsToTraces(t *testing.T) {
+	s := sharedStack(t)
+	namespace := telemetryOf(t, "http/protobuf")
+	for _, metric := range []string{
+		"mcp_client_operation_duration_seconds", "otelmcp_auth_duration_seconds",
+		"otelmcp_server_request_size_bytes", "otelmcp_server_response_size_bytes",
+	} {
+		t.Run(metric, func(t *testing.T) {
+			eventually(t, func() error {
+				exemplars, err := s.Exemplars(t.Context(), fmt.Sprintf(`%s_bucket{job=~"%s/.+"}`, metric, namespace))
+				if err != nil || len(exemplars) == 0 {
+					return fmt.Errorf("no exemplars: %v", err)
+				}
+				for _, e := range exemplars {
+					spans, err := s.Trace(t.Context(), e.TraceID)
+					if err != nil {
+						return err
+					}
+					if !slices.ContainsFunc(spans, func(span stack.Span) bool { return span.SpanID == e.SpanID }) {
+						return fmt.Errorf("no span among %d for the exemplar %+v", len(spans), e)
+					}
+				}
+				return nil
+			})
+		})
+	}
+}

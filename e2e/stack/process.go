@@ -10,11 +10,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -61,7 +64,7 @@ func (c Command) Start(ctx context.Context) (*Process, error) {
 	cmd := exec.Command(c.Path, c.Args...) //nolint:gosec,noctx // runs what the caller says, and longer than ctx
 	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = c.Dir, log, log
-	cmd.SysProcAttr = tied()
+	cmd.SysProcAttr = Tied()
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%s does not start: %w; build the backends with: make backends", c.Name, err)
 	}
@@ -173,11 +176,43 @@ func Answering(url string) func(context.Context) error {
 	}
 }
 
-// FreeAddress returns an address on loopback that nothing listens on now.
+// Ports that FreeAddress chooses from: below those that systems give to connections
+// that go out, one of which could else be there when the port is used.
+const firstPort, lastPort = 15000, 30000
+
+var chosen struct {
+	sync.Mutex
+	ports map[int]bool
+}
+
+// FreeAddress returns an address on loopback that nothing listens on now. It returns
+// none twice. It may be called from any goroutine.
 func FreeAddress() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // returns at once
-	if err != nil {
-		return "", err
+	chosen.Lock()
+	defer chosen.Unlock()
+	if chosen.ports == nil {
+		chosen.ports = map[int]bool{}
 	}
-	return ln.Addr().String(), ln.Close()
+	var err error
+	for range 100 {
+		port := firstPort + rand.IntN(lastPort-firstPort) //nolint:gosec // no secret
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		if chosen.ports[port] {
+			continue
+		}
+		if err = free(address); err == nil {
+			chosen.ports[port] = true
+			return address, nil
+		}
+	}
+	return "", fmt.Errorf("no free port on 127.0.0.1: %w", err)
+}
+
+// free reports that something listens on addr.
+func free(addr string) error {
+	ln, err := net.Listen("tcp", addr) //nolint:noctx // returns at once
+	if err != nil {
+		return err
+	}
+	return ln.Close()
 }

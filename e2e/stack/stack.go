@@ -126,7 +126,7 @@ func New(c Config) (*Stack, error) {
 	addr := func(usual string) string {
 		if c.Usual {
 			if err := free(usual); err != nil {
-				addrErr = errors.Join(addrErr, err)
+				addrErr = errors.Join(addrErr, fmt.Errorf("%w: is another stack running?", err))
 			}
 			return usual
 		}
@@ -239,13 +239,4 @@ func (s *Stack) Env(protocol string) []string {
 		"OTEL_BSP_SCHEDULE_DELAY=200",
 		"OTEL_BLRP_SCHEDULE_DELAY=200",
 	}
-}
-
-// free reports that something listens on addr.
-func free(addr string) error {
-	ln, err := net.Listen("tcp", addr) //nolint:noctx // returns at once
-	if err != nil {
-		return fmt.Errorf("%w: is another stack running?", err)
-	}
-	return ln.Close()
 }

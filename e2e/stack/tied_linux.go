@@ -7,6 +7,8 @@ package stack
 
 import "syscall"
 
-func tied() *syscall.SysProcAttr {
+// Tied has a child end with the program that started it, as far as the system can,
+// and keeps the terminal's Ctrl-C from it.
+func Tied() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 }

@@ -10,4 +10,6 @@ package stack
 
 import "syscall"
 
-func tied() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+// Tied has a child end with the program that started it, as far as the system can,
+// and keeps the terminal's Ctrl-C from it.
+func Tied() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

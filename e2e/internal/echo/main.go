@@ -3,8 +3,8 @@
 
 // Command echo is the smallest instrumented MCP server: one tool, streamable HTTP,
 // the telemetry pipeline of package exporters. The tests that break its collector
-// run it as a child process. It has a module of its own, so that the tests' module
-// needs nothing but the standard library.
+// run it as a child process. It has a module of its own, which keeps mcp-go and the
+// exporters out of that of the tests.
 //
 //	echo host:port
 package main

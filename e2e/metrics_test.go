@@ -7,6 +7,7 @@ package e2e
 // real traffic in it, over both protocols of OTLP; and it leads to traces.
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -416,7 +417,7 @@ func TestEveryHistogramLeadsToTraces(t *testing.T) {
 			eventually(t, func() error {
 				exemplars, err := s.Exemplars(t.Context(), fmt.Sprintf(`%s_bucket{job=~"%s/.+"}`, metric, namespace))
 				if err != nil || len(exemplars) == 0 {
-					return fmt.Errorf("no exemplars: %v", err)
+					return errors.Join(errors.New("no exemplars"), err)
 				}
 				for _, e := range exemplars {
 					spans, err := s.Trace(t.Context(), e.TraceID)

@@ -169,8 +169,8 @@ func New(c Config) (*Stack, error) {
 		Name: "prometheus", Path: Program("prometheus"), Dir: filepath.Join(dir, "prometheus"),
 		Args: []string{
 			"--config.file=" + ConfigFile("prometheus.yml"), "--storage.tsdb.path=" + filepath.Join(dir, "prometheus", "data"),
-			"--web.listen-address=" + prometheus, "--web.enable-otlp-receiver", "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
-			"--log.level=warn",
+			"--web.listen-address=" + prometheus, "--web.enable-otlp-receiver",
+			"--enable-feature=exemplar-storage,created-timestamp-zero-ingestion", "--log.level=warn",
 		},
 		Ready: Answering(s.PrometheusURL + "/-/ready"),
 	}}

@@ -22,6 +22,8 @@ elif command -v apt-get >/dev/null && command -v dpkg >/dev/null; then
 	mkdir -p "$(dirname "$root")"
 	new=$(mktemp -d "$root.XXXXXX")
 	trap 'rm -rf "$new"' EXIT
+	trap 'exit 130' INT # which is not an EXIT to every shell
+	trap 'exit 143' TERM
 	mkdir -p "$new/apt/lists/partial" "$new/apt/cache/archives/partial" "$new/root"
 	apt() { apt-get -qq -o Dir::State::Lists="$new/apt/lists" -o Dir::Cache="$new/apt/cache" "$@" >&2; }
 	(cd "$new/apt" && apt update && apt download rsyslog libestr0 libfastjson4 liblognorm5)

@@ -158,6 +158,7 @@ func (f *feed) testOTLP(t *testing.T) {
 	}
 	for _, name := range []string{
 		"otelmcp.operation", "otelmcp.auth.decision", "otelmcp.session.start", "otelmcp.session.end", "otelmcp.coverage",
+		"otelmcp.definition.changed",
 	} {
 		if names[name] == 0 {
 			t.Errorf("no %s", name)
@@ -379,7 +380,8 @@ func (f *feed) testOCSF(t *testing.T) {
 		return o
 	}
 	classes := map[string]int{}
-	denied := false
+	denied, changed := false, false
+	failures := map[string]bool{}
 	for _, e := range f.ocsf {
 		var o object
 		if err := json.Unmarshal([]byte(e.Text), &o); err != nil {
@@ -393,6 +395,9 @@ func (f *feed) testOCSF(t *testing.T) {
 		switch class {
 		case 3002:
 			required = append(required, "user", "service.name")
+		case 3004:
+			required = append(required, "entity.type", "entity.name")
+			changed = changed || activity == 3 && at(o, "entity.name") == "trusted"
 		case 6002:
 			required = append(required, "app.name")
 		case 6003:
@@ -412,13 +417,32 @@ func (f *feed) testOCSF(t *testing.T) {
 				at(o, "api.operation") == "tools/call" && at(o, "src_endpoint.ip") == "127.0.0.1" &&
 				at(o, "metadata.correlation_uid") == e.Values["trace_id"]
 		}
+		if outcome := e.Values["otelmcp.outcome"]; at(o, "actor.user.uid") == "carol" && outcome != "" {
+			failures[outcome] = true
+			status := 2.0
+			if outcome == "cancelled" {
+				status = 0
+			}
+			if o["status_id"] != status || o["status_detail"] != outcome {
+				t.Errorf("status %v, %v of a call that was let in: %s", o["status_id"], o["status_detail"], e.Text)
+			}
+		}
 	}
 	if !denied {
 		t.Error("bob was not turned away")
 	}
+	if !changed {
+		t.Error("the tool that is trusted has not changed")
+	}
+	for outcome := range failed {
+		if !failures[outcome] {
+			t.Errorf("no call that was let in ends as %s", outcome)
+		}
+	}
 	for _, want := range []string{
 		"otelmcp.operation 6003", "otelmcp.auth.decision 3002", "otelmcp.auth.decision 6003",
 		"otelmcp.session.start 3002", "otelmcp.session.end 3002", "otelmcp.coverage 6002",
+		"otelmcp.definition.changed 3004",
 	} {
 		if classes[want] == 0 {
 			t.Errorf("no %s among %v", want, classes)
@@ -668,5 +692,9 @@ var stories = func() (all []map[string]string) {
 	call("weather-http", "", "forecast", "ok", "")
 	call("weather-stdio", "", "forecast", "tool_error", "")
 	call("weather-stdio", "", "radar", "panic", "")
+	all = append(all, map[string]string{
+		"event.name": "otelmcp.definition.changed", "otelmcp.definition.kind": "tool",
+		"otelmcp.definition.name": "trusted", "otelmcp.definition.change": "changed",
+	})
 	return all
 }()

@@ -12,9 +12,16 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -91,6 +98,17 @@ func TestSIEMConfigs(t *testing.T) {
 		})
 	}
 	t.Run("together", func(t *testing.T) { validate(t, all...) })
+	t.Run("for other hosts", func(t *testing.T) {
+		block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(readme)
+		if block == nil {
+			t.Fatal("no TLS in the README")
+		}
+		tls := filepath.Join(t.TempDir(), "tls.yaml")
+		if err := os.WriteFile(tls, []byte(block[1]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		validate(t, append(slices.Clone(all), "--config", tls)...)
+	})
 }
 
 // TestSIEMShared checks that what two configurations call the same is the same: run
@@ -296,6 +314,7 @@ func runFeed(t *testing.T) *feed {
 	centralFile, ocsfFile := filepath.Join(dir, "central.jsonl"), filepath.Join(dir, "ocsf.jsonl")
 	gotSyslog, gotCEF := filepath.Join(dir, "got-syslog.jsonl"), filepath.Join(dir, "got-cef.jsonl")
 	centralAddress := freeAddress(t)
+	cert, key := certificate(t, dir)
 
 	start := func(c stack.Command) *stack.Backend {
 		t.Helper()
@@ -319,8 +338,11 @@ func runFeed(t *testing.T) *feed {
 	start(s.Loki.Command)
 	central := start(stack.Command{
 		Name: "central", Path: stack.Program("collector"), Dir: filepath.Join(dir, "central"),
-		Args:  []string{"--config", siemFile("otlp-central.yaml"), "--config", noSelfMetrics},
-		Env:   []string{"OTLP_GRPC_ADDRESS=" + centralAddress, "EVENTS_FILE=" + centralFile},
+		Args: []string{"--config", siemFile("otlp-central.yaml"), "--config", noSelfMetrics},
+		Env: []string{
+			"OTLP_GRPC_ADDRESS=" + centralAddress, "EVENTS_FILE=" + centralFile,
+			"OTLP_TLS_CERT_FILE=" + cert, "OTLP_TLS_KEY_FILE=" + key, "OTLP_TLS_CLIENT_CA_FILE=" + cert,
+		},
 		Ready: stack.Listening(centralAddress),
 	})
 	// All recipes at once, in one collector.
@@ -337,7 +359,8 @@ func runFeed(t *testing.T) *feed {
 		Env: []string{
 			"OTLP_GRPC_ADDRESS=" + s.OTLPGRPC, "OTLP_HTTP_ADDRESS=" + strings.TrimPrefix(s.OTLPHTTP, "http://"),
 			"SYSLOG_FILE=" + syslogFile, "CEF_FILE=" + cefFile, "LOKI_URL=" + s.LokiURL,
-			"SIEM_OTLP_ADDRESS=" + centralAddress, "SIEM_OTLP_INSECURE=true",
+			"SIEM_OTLP_ADDRESS=" + centralAddress, "SIEM_OTLP_CA_FILE=" + cert,
+			"SIEM_OTLP_CERT_FILE=" + cert, "SIEM_OTLP_KEY_FILE=" + key,
 			"COLLECTOR_STORAGE=" + filepath.Join(dir, "queue"),
 		},
 		Ready: stack.Listening(s.OTLPGRPC),
@@ -352,7 +375,7 @@ func runFeed(t *testing.T) *feed {
 		relay := func(name, file, address string) *stack.Backend {
 			return start(rsyslogd(t, root, dir, name, siemFile("syslog-relay.conf"),
 				"/var/spool/rsyslog", filepath.Join(dir, name), "/var/lib/otelcol/siem/syslog.jsonl", file,
-				"siem.example.com", "127.0.0.1", `"6514"`, strconv.Quote(port(address))))
+				"siem.example.com", "127.0.0.1", `"601"`, strconv.Quote(port(address))))
 		}
 		relaySyslog, relayCEF = relay("relay-syslog", syslogFile, syslogAddress), relay("relay-cef", cefFile, cefAddress)
 	}
@@ -371,6 +394,7 @@ func runFeed(t *testing.T) *feed {
 		}
 	}
 	sendHostile(t, s.OTLPHTTP)
+	sendFailed(t, s.OTLPHTTP)
 	runExample(t, "quickstart", env...)
 	playGaps(t, "changing", env...) // a gap in what is seen, and a tool that is not what it was
 
@@ -425,6 +449,38 @@ func intoFile(t *testing.T, name, exporter, file, dir string) (path string) {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// certificate is one for both ends of a connection on this host, signed by itself.
+func certificate(t *testing.T, dir string) (certFile, keyFile string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, kind string, der []byte) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	return write("tls.crt", "CERTIFICATE", cert), write("tls.key", "PRIVATE KEY", key)
 }
 
 func freeAddress(t *testing.T) string {
@@ -549,9 +605,8 @@ func sendHostile(t *testing.T, endpoint string) {
 	const records = 1000
 	bad := hostile + "\r\nCEF:0|x|y|z\x00\x1b[31m\ttab\u2028é"
 	type object = map[string]any
-	text := func(key, s string) object { return object{"key": key, "value": object{"stringValue": s}} }
 	now := time.Now().UnixNano()
-	logs := []object{
+	logs := []map[string]any{
 		// Not ours, though it looks so at first.
 		{"timeUnixNano": "1", "attributes": []object{text("event.name", "program.started")}},
 	}
@@ -572,8 +627,45 @@ func sendHostile(t *testing.T, endpoint string) {
 			},
 		})
 	}
+	sendLogs(t, endpoint, "hostile", `odd "host"`, logs)
+}
+
+// failed are the outcomes of calls that were let in and did not succeed, and their
+// severities. Whether one that was cancelled had an effect, nobody knows.
+var failed = map[string]int{"tool_error": 13, "error": 17, "panic": 17, "cancelled": 9}
+
+// sendFailed sends such calls, by carol, as otelmcp makes them of a server that knows
+// her. In the examples, those who are let in succeed.
+func sendFailed(t *testing.T, endpoint string) {
+	t.Helper()
+	var logs []map[string]any
+	for outcome, severity := range failed {
+		logs = append(logs, map[string]any{
+			"timeUnixNano": strconv.FormatInt(time.Now().UnixNano(), 10), "severityNumber": severity,
+			"traceId": "1fd0bac7a5f44e1f9d1c8f5e6a7b8c9d", "spanId": "1fd0bac7a5f44e1f",
+			"eventName": "otelmcp.operation", "body": map[string]any{"stringValue": "tools/call failing: " + outcome},
+			"attributes": []map[string]any{
+				text("event.name", "otelmcp.operation"), text("otelmcp.role", "server"), text("otelmcp.transport", "http"),
+				text("mcp.method.name", "tools/call"), text("gen_ai.tool.name", "failing"),
+				text("user.id", "carol"), text("client.address", "127.0.0.1"),
+				text("otelmcp.auth.decision", "allow"), text("otelmcp.auth.reason", "ok"),
+				text("otelmcp.outcome", outcome), text("error.type", outcome),
+			},
+		})
+	}
+	sendLogs(t, endpoint, "failing", "localhost", logs)
+}
+
+// text is an attribute in OTLP JSON.
+func text(key, s string) map[string]any {
+	return map[string]any{"key": key, "value": map[string]any{"stringValue": s}}
+}
+
+func sendLogs(t *testing.T, endpoint, service, host string, logs []map[string]any) {
+	t.Helper()
+	type object = map[string]any
 	body, err := json.Marshal(object{"resourceLogs": []object{{
-		"resource":  object{"attributes": []object{text("service.name", "hostile"), text("host.name", `odd "host"`)}},
+		"resource":  object{"attributes": []object{text("service.name", service), text("host.name", host)}},
 		"scopeLogs": []object{{"logRecords": logs}},
 	}}})
 	if err != nil {

@@ -561,8 +561,7 @@ func rsyslogd(t *testing.T, root, dir, name, file string, replacements ...string
 // server.
 func provoke(t *testing.T, env []string) {
 	t.Helper()
-	ready := regexp.MustCompile(`stays up until Ctrl-C: \S*?(http://[^\s\x1b]+)`)
-	match, stop := serveExample(t, "quickstart", ready, env...)
+	match, stop := serveExample(t, "quickstart", quickstartReady, env...)
 	post := func(session string, message any) string {
 		body, err := json.Marshal(message)
 		if err != nil {

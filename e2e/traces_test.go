@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -42,17 +43,19 @@ func spansOf(t *testing.T, namespace string) (map[string]*stack.Span, error) {
 	return all, nil
 }
 
-// record is an otelmcp.operation event: its attributes and those of its resource,
+// record is an event: its attributes and those of its resource,
 // as Loki names them, with the trace_id and the span_id.
 type record map[string]string
 
 func (r record) key() string { return r["trace_id"] + "/" + r["span_id"] }
 
-// inLoki returns the operations of a run that Loki has.
-func inLoki(t *testing.T, namespace string) ([]record, error) {
+const operationEvent = "otelmcp.operation"
+
+// inLoki returns the events of a run that Loki has, by a pattern for their names.
+func inLoki(t *testing.T, namespace, events string) ([]record, error) {
 	t.Helper()
 	entries, err := sharedStack(t).LogQL(t.Context(),
-		fmt.Sprintf(`{service_namespace=%q} | event_name="otelmcp.operation"`, namespace))
+		fmt.Sprintf(`{service_namespace=%q} | event_name=~%q`, namespace, events))
 	records := make([]record, 0, len(entries))
 	for _, e := range entries {
 		records = append(records, e.Labels)
@@ -61,8 +64,9 @@ func inLoki(t *testing.T, namespace string) ([]record, error) {
 }
 
 // inFile returns those that the collector wrote to its file.
-func inFile(t *testing.T, namespace string) ([]record, error) {
+func inFile(t *testing.T, namespace, events string) ([]record, error) {
 	t.Helper()
+	wanted := regexp.MustCompile("^(?:" + events + ")$")
 	f, err := os.Open(sharedStack(t).EventsFile)
 	if err != nil {
 		return nil, err
@@ -103,7 +107,7 @@ func inFile(t *testing.T, namespace string) ([]record, error) {
 					r := record{"trace_id": from.TraceID, "span_id": from.SpanID}
 					add(r, resource.Resource.Attributes)
 					add(r, from.Attributes)
-					if from.EventName == "otelmcp.operation" && r["service_namespace"] == namespace {
+					if wanted.MatchString(from.EventName) && r["service_namespace"] == namespace {
 						records = append(records, r)
 					}
 				}
@@ -118,14 +122,14 @@ func TestSpansAndEventsAgree(t *testing.T) {
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
 			namespace := telemetryOf(t, protocol)
-			for place, read := range map[string]func(*testing.T, string) ([]record, error){"Loki": inLoki, "file": inFile} {
+			for place, read := range map[string]func(*testing.T, string, string) ([]record, error){"Loki": inLoki, "file": inFile} {
 				t.Run(place, func(t *testing.T) {
 					eventually(t, func() error {
 						spans, err := spansOf(t, namespace)
 						if err != nil {
 							return err
 						}
-						records, err := read(t, namespace)
+						records, err := read(t, namespace, operationEvent)
 						if err != nil {
 							return err
 						}
@@ -208,7 +212,7 @@ func TestMessagesReconcile(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				records, err := inLoki(t, namespace)
+				records, err := inLoki(t, namespace, operationEvent)
 				if err != nil {
 					return err
 				}
@@ -221,6 +225,42 @@ func TestMessagesReconcile(t *testing.T) {
 				}
 				if !maps.Equal(recorded, want) || len(want) == 0 {
 					return fmt.Errorf("events in Loki %v, counts in Prometheus %v", recorded, want)
+				}
+				return nil
+			})
+		})
+	}
+}
+
+// Every event of every kind is both in Loki and in the collector's file.
+func TestEventsInLokiAndInFile(t *testing.T) {
+	for _, protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) {
+			namespace := telemetryOf(t, protocol)
+			eventually(t, func() error {
+				found := [2]map[string]int{{}, {}}
+				for k, in := range []func(*testing.T, string, string) ([]record, error){inLoki, inFile} {
+					records, err := in(t, namespace, `otelmcp\..+`)
+					if err != nil {
+						return err
+					}
+					for _, r := range records {
+						found[k][r["event_name"]+" "+r["service_instance_id"]]++
+					}
+				}
+				if !maps.Equal(found[0], found[1]) {
+					return fmt.Errorf("in Loki %v, in the file %v", found[0], found[1])
+				}
+				kinds := map[string]bool{}
+				for key := range found[0] {
+					kinds[strings.Fields(key)[0]] = true
+				}
+				for _, kind := range []string{
+					operationEvent, "otelmcp.session.start", "otelmcp.session.end", "otelmcp.auth.decision", "otelmcp.coverage",
+				} {
+					if !kinds[kind] {
+						return fmt.Errorf("there is no %s", kind)
+					}
 				}
 				return nil
 			})

@@ -85,6 +85,9 @@ func TestGettingStarted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := exec.LookPath("curl"); err != nil {
+		lacking(t, err) // with which the document asks the backends
+	}
 	all := steps(string(doc))
 	if len(all) < 10 {
 		t.Fatalf("found %d commands in the document", len(all))

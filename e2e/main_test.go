@@ -171,6 +171,16 @@ func serveExample(t *testing.T, name string, ready *regexp.Regexp, env ...string
 	}
 }
 
+// lacking ends a test that needs what this machine does not have. In CI it has to be
+// there.
+func lacking(t *testing.T, err error) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(err)
+	}
+	t.Skip("skipped: ", err)
+}
+
 // readYAML reads a file of examples/stack.
 func readYAML(t *testing.T, name string, into any) {
 	t.Helper()

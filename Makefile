@@ -192,5 +192,5 @@ bench: ## Measure what instrumentation costs, side by side with others, and writ
 	@cd bench/peers && go run . -doc "$(CURDIR)/docs/performance.md" $(ARGS)
 
 .PHONY: clean
-clean: ## Remove what make builds.
+clean: ## Remove what make builds and fetches, the backends too.
 	rm -rf .bin coverage e2e/clients/node_modules

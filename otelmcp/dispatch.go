@@ -229,9 +229,10 @@ func (i *Instrumentation) begin(m *message, method string) (ctx context.Context)
 	m.Publish(operation.Begun)
 	m.beginSpan()
 	if x, ok := m.edge.(*exchange); ok && m == &x.m {
-		x.begun.Store(&connection{
+		x.conn = connection{
 			m.session, m.SessionID, m.Transport, m.UserID, m.UserRoles, m.ClientName, m.ClientVersion, m.ProtocolVersion,
-		})
+		}
+		x.begun.Store(&x.conn)
 	}
 	i.coverage.sawTransport(i, m.Transport, m.atEdge)
 	if s != nil && srv != nil {

@@ -13,7 +13,9 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -152,8 +154,10 @@ type exchange struct {
 	down            *atomic.Bool  // the HTTP server is shutting down
 	body            body
 	m               message // the message's, dispatched or not
-	// begun is what begin has filled of m, once it has.
+	// begun points to what begin has filled of m, once it has.
 	begun atomic.Pointer[connection]
+	conn  connection
+	facts [6]attribute.KeyValue // room for m.Peer
 
 	// Of what was posted to HTTP+SSE, set before it is dispatched.
 	posted  bool
@@ -176,6 +180,8 @@ type exchange struct {
 	// The response. out is locked in all of its hooks: a handler may write from
 	// more than one goroutine.
 	out      sync.Mutex
+	w        http.ResponseWriter // that the exchange came with
+	h1       http1Writer         // in front of it, if it fits
 	status   int
 	written  int64
 	flushed  bool
@@ -233,7 +239,7 @@ func (x *exchange) arrive(h *httpHandler) {
 	m := &x.m
 	m.Since(x.start)
 	m.HTTPVersion = httpVersion(x.r)
-	m.Peer = x.i.peerFacts(x.r, x.from)
+	m.Peer = x.i.peerFacts(x.facts[:0], x.r, x.from)
 	x.i.rec.Init(&m.Operation, x, operation.RoleServer)
 	x.authenticated()
 	if id := x.r.Header.Get(server.HeaderKeySessionID); id != "" && x.r.Method != http.MethodPost {
@@ -290,11 +296,10 @@ func httpVersion(r *http.Request) string {
 // maxUserAgent caps user_agent.original, in bytes.
 const maxUserAgent = 256
 
-// peerFacts are the attributes of who sent the request, and of the request.
-func (b base) peerFacts(r *http.Request, from peer.Address) []attribute.KeyValue {
-	facts := make([]attribute.KeyValue, 0, 8)
+// peerFacts appends the attributes of who sent the request, and of the request.
+func (b base) peerFacts(facts []attribute.KeyValue, r *http.Request, from peer.Address) []attribute.KeyValue {
 	if a := from.Client; a.IsValid() {
-		facts = append(facts, semconv.ClientAddressKey.String(a.String()))
+		facts = append(facts, semconv.ClientAddressKey.String(addressText(a, r.RemoteAddr)))
 		if from.ClientPort != 0 {
 			facts = append(facts, semconv.ClientPortKey.Int(int(from.ClientPort)))
 		}
@@ -312,6 +317,17 @@ func (b base) peerFacts(r *http.Request, from peer.Address) []attribute.KeyValue
 			b.rec.Clean(semconv.URLPathKey, scrub.Text(r.URL.Path, operation.MaxURI))))
 	}
 	return facts
+}
+
+// addressText is a as text: as it stands in remote, where that is it, since IPv4 has
+// one way to be written.
+func addressText(a netip.Addr, remote string) string {
+	if colon := strings.LastIndexByte(remote, ':'); colon > 0 && a.Is4() {
+		if same, err := netip.ParseAddr(remote[:colon]); err == nil && same == a {
+			return remote[:colon]
+		}
+	}
+	return a.String()
 }
 
 // httpMethod is http.request.method: a method that nobody knows is text that
@@ -479,7 +495,7 @@ func (x *exchange) result() result {
 		m.ResponseSize = x.answered
 	}
 	res := result{answer: x.answer, stream: x.stream != nil}
-	if res.answer == nil && x.kind == responseJSON && !x.encoded {
+	if res.answer == nil && x.kind == responseJSON && !x.encoded && len(x.head) > 0 {
 		res.answer = readAnswer(x.head)
 	}
 	res.sse = res.stream && x.stream.sse
@@ -681,85 +697,157 @@ func (x *exchange) transport(session string, sse bool) string {
 	return semconv.OTelMCPTransportStreamableHTTP
 }
 
-// wrap returns w with our hooks in it.
+// wrap returns w with our hooks in it, and with the optional interfaces of w and
+// no others. net/http's for HTTP/1 is what nearly all requests come with: what
+// stands in front of that one needs no allocation.
 func (x *exchange) wrap(w http.ResponseWriter) http.ResponseWriter {
+	x.w = w
+	if h1, ok := w.(http1Interfaces); ok {
+		if _, more := w.(http.Pusher); !more {
+			x.h1 = http1Writer{h1, x}
+			return &x.h1
+		}
+	}
 	return httpsnoop.Wrap(w, httpsnoop.Hooks{
 		WriteHeader: func(next httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
 			return func(status int) {
-				x.header(w, status)
+				x.header(status)
 				next(status)
 			}
 		},
 		Write: func(next httpsnoop.WriteFunc) httpsnoop.WriteFunc {
-			return func(p []byte) (int, error) {
-				x.header(w, http.StatusOK)
-				sent := x.writes(p)
-				n, err := next(p)
-				x.wrote(p[:clamp(n, len(p))], sent, err)
-				return n, err
-			}
+			return func(p []byte) (int, error) { return x.write(p, next) }
 		},
 		WriteString: func(next httpsnoop.WriteStringFunc) httpsnoop.WriteStringFunc {
-			return func(s string) (int, error) {
-				x.header(w, http.StatusOK)
-				p := []byte(s)
-				sent := x.writes(p)
-				n, err := next(s)
-				x.wrote(p[:clamp(n, len(p))], sent, err)
-				return n, err
-			}
+			return func(s string) (int, error) { return x.writeString(s, next) }
 		},
 		ReadFrom: func(next httpsnoop.ReadFromFunc) httpsnoop.ReadFromFunc {
-			return func(src io.Reader) (int64, error) {
-				if x.watches(w) { // else net/http may hand a file to the kernel
-					t := &tee{Reader: src, x: x, w: w}
-					n, err := next(t)
-					t.settle(err)
-					return n, err
-				}
-				n, err := next(src)
-				if n > 0 { // net/http sends no header for nothing
-					x.header(w, http.StatusOK)
-				}
-				x.out.Lock()
-				defer x.out.Unlock()
-				x.written += n
-				return n, err
-			}
+			return func(src io.Reader) (int64, error) { return x.readFrom(src, next) }
 		},
 		Flush: func(next httpsnoop.FlushFunc) httpsnoop.FlushFunc {
-			return func() {
-				x.flush(w)
-				next()
-				x.wasFlushed(nil)
-			}
+			return func() { x.flush(next) }
 		},
 		FlushError: func(next httpsnoop.FlushErrorFunc) httpsnoop.FlushErrorFunc {
-			return func() error {
-				x.flush(w)
-				err := next()
-				x.wasFlushed(err)
-				return err
-			}
+			return func() error { return x.flushError(next) }
 		},
 		EnableFullDuplex: func(next httpsnoop.EnableFullDuplexFunc) httpsnoop.EnableFullDuplexFunc {
-			return func() error {
-				x.out.Lock()
-				x.duplex = true
-				x.out.Unlock()
-				return next()
-			}
+			return func() error { return x.enableFullDuplex(next) }
 		},
 		Hijack: func(next httpsnoop.HijackFunc) httpsnoop.HijackFunc {
-			return func() (c net.Conn, rw *bufio.ReadWriter, err error) {
-				c, rw, err = next()
-				x.out.Lock()
-				x.hijacked = err == nil
-				x.out.Unlock()
-				return c, rw, err
-			}
+			return func() (net.Conn, *bufio.ReadWriter, error) { return x.hijack(next) }
 		},
 	})
+}
+
+// http1Interfaces are the interfaces of net/http's ResponseWriter for HTTP/1.
+type http1Interfaces interface {
+	http.ResponseWriter
+	http.Flusher
+	http.Hijacker
+	http.CloseNotifier //nolint:staticcheck // deprecated, and asked for all the same
+	io.ReaderFrom
+	io.StringWriter
+	FlushError() error
+	SetReadDeadline(deadline time.Time) error
+	SetWriteDeadline(deadline time.Time) error
+	EnableFullDuplex() error
+}
+
+// http1Writer stands in front of a ResponseWriter that has these interfaces.
+type http1Writer struct {
+	http1Interfaces
+	x *exchange
+}
+
+func (w *http1Writer) Unwrap() http.ResponseWriter { return w.http1Interfaces }
+
+func (w *http1Writer) WriteHeader(status int) {
+	w.x.header(status)
+	w.http1Interfaces.WriteHeader(status)
+}
+
+func (w *http1Writer) Write(p []byte) (int, error) { return w.x.write(p, w.http1Interfaces.Write) }
+
+func (w *http1Writer) WriteString(s string) (int, error) {
+	return w.x.writeString(s, w.http1Interfaces.WriteString)
+}
+
+func (w *http1Writer) ReadFrom(src io.Reader) (int64, error) {
+	return w.x.readFrom(src, w.http1Interfaces.ReadFrom)
+}
+
+func (w *http1Writer) Flush()            { w.x.flush(w.http1Interfaces.Flush) }
+func (w *http1Writer) FlushError() error { return w.x.flushError(w.http1Interfaces.FlushError) }
+
+func (w *http1Writer) EnableFullDuplex() error {
+	return w.x.enableFullDuplex(w.http1Interfaces.EnableFullDuplex)
+}
+
+func (w *http1Writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return w.x.hijack(w.http1Interfaces.Hijack)
+}
+
+// What follows are the hooks: each is one method of a ResponseWriter, and next is
+// that method of the one that the exchange came with.
+
+func (x *exchange) write(p []byte, next func([]byte) (int, error)) (int, error) {
+	sent := x.writes(p)
+	n, err := next(p)
+	x.wrote(p[:clamp(n, len(p))], sent, err)
+	return n, err
+}
+
+func (x *exchange) writeString(s string, next func(string) (int, error)) (int, error) {
+	p := []byte(s)
+	sent := x.writes(p)
+	n, err := next(s)
+	x.wrote(p[:clamp(n, len(p))], sent, err)
+	return n, err
+}
+
+func (x *exchange) readFrom(src io.Reader, next func(io.Reader) (int64, error)) (int64, error) {
+	if x.watches() { // else net/http may hand a file to the kernel
+		t := &tee{Reader: src, x: x}
+		n, err := next(t)
+		t.settle(err)
+		return n, err
+	}
+	n, err := next(src)
+	if n > 0 { // net/http sends no header for nothing
+		x.header(http.StatusOK)
+	}
+	x.out.Lock()
+	defer x.out.Unlock()
+	x.written += n
+	return n, err
+}
+
+func (x *exchange) flush(next func()) {
+	x.flushes()
+	next()
+	x.wasFlushed(nil)
+}
+
+func (x *exchange) flushError(next func() error) error {
+	x.flushes()
+	err := next()
+	x.wasFlushed(err)
+	return err
+}
+
+func (x *exchange) enableFullDuplex(next func() error) error {
+	x.out.Lock()
+	x.duplex = true
+	x.out.Unlock()
+	return next()
+}
+
+func (x *exchange) hijack(next func() (net.Conn, *bufio.ReadWriter, error)) (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := next()
+	x.out.Lock()
+	x.hijacked = err == nil
+	x.out.Unlock()
+	return c, rw, err
 }
 
 // clamp is for writers and readers that claim to have done more than they were
@@ -771,7 +859,6 @@ func clamp(n, most int) int { return max(min(n, most), 0) }
 type tee struct {
 	io.Reader
 	x    *exchange
-	w    http.ResponseWriter
 	last []byte
 	sent []*outgoing
 }
@@ -780,7 +867,6 @@ func (t *tee) Read(p []byte) (int, error) {
 	t.settle(nil)
 	n, err := t.Reader.Read(p)
 	if t.last = p[:clamp(n, len(p))]; len(t.last) > 0 {
-		t.x.header(t.w, http.StatusOK)
 		t.sent = t.x.writes(t.last)
 	}
 	return n, err
@@ -794,11 +880,11 @@ func (t *tee) settle(err error) {
 }
 
 // watches reports whether what is written is looked at.
-func (x *exchange) watches(w http.ResponseWriter) bool {
+func (x *exchange) watches() bool {
 	x.out.Lock()
 	defer x.out.Unlock()
 	if x.status == 0 {
-		return kindOf(w.Header()) != responseOther
+		return kindOf(x.w.Header()) != responseOther
 	}
 	return x.kind != responseOther
 }
@@ -823,10 +909,12 @@ func kindOfMedia(media string) responseKind {
 	return responseOther
 }
 
-func (x *exchange) flush(w http.ResponseWriter) {
-	x.header(w, http.StatusOK)
+// flushes is told that what was written is about to be sent, and the header with it.
+func (x *exchange) flushes() {
+	defer x.i.rec.Guard()
 	x.out.Lock()
 	defer x.out.Unlock()
+	x.headerLocked(http.StatusOK)
 	x.flushed = true
 }
 
@@ -844,15 +932,19 @@ func (x *exchange) wasFlushed(err error) {
 
 // header is told that the response's header goes out with this status; only
 // the first final one counts.
-func (x *exchange) header(w http.ResponseWriter, status int) {
+func (x *exchange) header(status int) {
 	defer x.i.rec.Guard()
 	x.out.Lock()
 	defer x.out.Unlock()
+	x.headerLocked(status)
+}
+
+func (x *exchange) headerLocked(status int) {
 	if x.status != 0 || status < http.StatusOK && status != http.StatusSwitchingProtocols {
 		return
 	}
 	x.status = status
-	h := w.Header()
+	h := x.w.Header()
 	x.encoded = h.Get("Content-Encoding") != ""
 	if x.kind = kindOf(h); x.kind == responseStream {
 		x.openStream()
@@ -868,12 +960,14 @@ func (x *exchange) header(w http.ResponseWriter, status int) {
 	}
 }
 
-// writes is told what is about to go out, and returns the messages that end in
-// it. What they ask for can be answered before the write returns.
+// writes is told what is about to go out, and the header before it if that is not
+// out yet, and returns the messages that end in it. What they ask for can be
+// answered before the write returns.
 func (x *exchange) writes(p []byte) []*outgoing {
 	defer x.i.rec.Guard()
 	x.out.Lock()
 	defer x.out.Unlock()
+	x.headerLocked(http.StatusOK)
 	if x.kind != responseStream {
 		return nil
 	}

@@ -427,3 +427,8 @@ func TestListedNamesAreBounded(t *testing.T) {
 		t.Errorf("nobody knows what the tool declares, and the event says %v", e)
 	}
 }
+
+func implements[T any](v any) bool {
+	_, ok := v.(T)
+	return ok
+}

@@ -141,6 +141,8 @@ type Operation struct {
 	backdated bool
 	recording bool
 	active    bool
+	startOpts [5]trace.SpanStartOption // room for what Begin starts the span with
+	detached  detached                 // room for what Finish ends it in
 	finished  atomic.Bool
 	progress  atomic.Uint32 // a Progress
 }
@@ -178,7 +180,7 @@ func (o *Operation) Begin(links ...trace.SpanContext) {
 	opts := o.method.start[o.Role]
 	if o.NewRoot || o.backdated || len(links) > 0 {
 		// The shared slice must not be appended to in place.
-		opts = append(make([]trace.SpanStartOption, 0, len(opts)+3), opts...)
+		opts = append(o.startOpts[:0], opts...)
 		if o.backdated {
 			opts = append(opts, trace.WithTimestamp(o.start))
 		}
@@ -269,10 +271,8 @@ func (o *Operation) Finish() (recorded bool) {
 	elapsed := end.Sub(o.start).Seconds()
 	ctx := o.Context
 	if ctx.Err() != nil {
-		ctx = detach(ctx)
-		if o.span != nil { // what the SDK asks ctx for, many times: let it stand in front
-			ctx = trace.ContextWithSpan(ctx, o.span)
-		}
+		o.detached.Context = ctx
+		ctx = &o.detached
 	}
 	res := o.resolve()
 	key := seriesKey{

@@ -230,13 +230,21 @@ func (r *Recorder) addSession(ctx context.Context, transport string, n int64) {
 		append([]attribute.KeyValue{semconv.OTelMCPTransportKey.String(transport)}, r.extra...)...))
 }
 
-// detach returns ctx without its cancellation: an end is never lost because
-// the request was canceled, and a reader that checks ctx must not drop it.
+// detached is a context without its cancellation: an end is never lost because
+// the request was canceled, and a reader that checks ctx must not drop it. It is
+// what context.WithoutCancel makes, with room in what it ends.
+type detached struct{ context.Context }
+
+func (*detached) Deadline() (deadline time.Time, ok bool) { return deadline, false }
+func (*detached) Done() <-chan struct{}                   { return nil }
+func (*detached) Err() error                              { return nil }
+
+// detach returns ctx without its cancellation.
 func detach(ctx context.Context) context.Context {
 	if ctx.Err() == nil {
 		return ctx
 	}
-	return context.WithoutCancel(ctx)
+	return &detached{ctx}
 }
 
 // SessionLost moves the gauge down for a session whose start is not

@@ -35,6 +35,7 @@ import (
 type Contender struct {
 	Name     string
 	Sampling Sampling
+	Defaults bool // its log provider is the SDK's without any option
 
 	// Server builds the server with build and instruments it. Nil where it has nothing for servers.
 	Server func(p Pipeline, build func(...server.ServerOption) *server.MCPServer) Target
@@ -65,9 +66,11 @@ const (
 	nameSampled    = "otelmcp, sampled"
 	nameContent    = "otelmcp, sampled, content"
 	nameNoEdge     = "otelmcp, sampled, no edge"
+	nameDefaults   = "otelmcp, sampled, default log provider"
 	nameFloor      = "floor, sampled"
 	nameFloorOff   = "floor, not sampled"
 	nameFloorSame  = "floor, sampled, as many attributes"
+	nameFloorDef   = "floor, sampled, default log provider"
 	nameAdapter    = "mcp-go/otel, traces"
 	nameAdapterLog = "mcp-go/otel, traces and logs"
 	nameLogger     = "mcp-go WithLogger, logs"
@@ -85,9 +88,11 @@ func Contenders() []Contender {
 			otelmcp.Instrument(srv, oursInto(p)...)
 			return Target{Server: srv}
 		}},
+		ours(nameDefaults, Sampled).withDefaults(),
 		{Name: nameFloor, Server: floorServer(10), Client: floorClient(10)},
 		{Name: nameFloorOff, Sampling: Unsampled, Server: floorServer(10), Client: floorClient(10)},
 		{Name: nameFloorSame, Server: floorServer(13), Client: floorClient(13)},
+		{Name: nameFloorDef, Defaults: true, Server: floorServer(10), Client: floorClient(10)},
 		{Name: nameAdapter, Server: adapter(false), Client: adapterClient},
 		{Name: nameAdapterLog, Server: adapter(true)},
 		{Name: nameLogger, Server: loggerServer},
@@ -124,6 +129,11 @@ func ours(name string, s Sampling, opts ...otelmcp.Option) Contender {
 			return bareClient(p, otelmcp.WrapTransport(t, oursInto(p, opts...)...))
 		},
 	}
+}
+
+func (c Contender) withDefaults() Contender {
+	c.Defaults = true
+	return c
 }
 
 // quiet drops what the servers log of messages that are meant to fail.

@@ -103,7 +103,7 @@ func TestCostDoesNotGrow(t *testing.T) {
 func before(messages []json.RawMessage, other func(int) json.RawMessage) func(context.Context, int) (runner, error) {
 	return func(ctx context.Context, n int) (runner, error) {
 		c := sampledOurs()
-		d, err := newDispatched(ctx, c, newPipeline(c.Sampling), load{sessions: 1, tools: many, messages: messages})
+		d, err := newDispatched(ctx, c, c.newPipeline(), load{sessions: 1, tools: many, messages: messages})
 		for k := 0; k < n && err == nil; k++ {
 			d.handle(d.contexts[0], other(k))
 		}

@@ -32,6 +32,12 @@ type row struct {
 	OfFloor                 *spread // added time, 1 being what the floor adds; nil where the floor is lost in noise
 	PerCall                 time.Duration
 	Verdict                 verdict
+	seconds                 []float64 // of each round, for each message
+}
+
+// over is how much longer x took than other, as a ratio: the median of all rounds, since both were in all of them.
+func (x *row) over(other *row) *spread {
+	return ratios(x.seconds, func(round int) float64 { return other.seconds[round] }, 0)
 }
 
 // samples is what the rounds of one contender gave, for each message.
@@ -83,6 +89,9 @@ func compare(ctx context.Context, w workload, all []Contender, t timing) (rows [
 	return evaluate(w, in, got), nil
 }
 
+// timed is a runner that times each message itself: it waits for part of the answer only.
+type timed interface{ median() time.Duration }
+
 // calibrate finds how many messages make a batch.
 func calibrate(r runner, batch time.Duration) (int, error) {
 	for n := 16; ; n *= 2 {
@@ -107,6 +116,9 @@ func (s *samples) measure(r runner, n int) error {
 		return err
 	}
 	took := time.Since(start)
+	if t, ok := r.(timed); ok {
+		took = time.Duration(n) * t.median()
+	}
 	after, err := r.usage()
 	if err != nil {
 		return err
@@ -140,7 +152,7 @@ func evaluate(w workload, in []Contender, got []samples) (rows []row) {
 		s := &got[k]
 		r := row{
 			Workload: w.name, By: w.by, Contender: c.Name, Allocs: median(s.allocs), Bytes: median(s.bytes),
-			PerCall: time.Duration(median(s.seconds) * float64(time.Second)),
+			PerCall: time.Duration(median(s.seconds) * float64(time.Second)), seconds: s.seconds,
 		}
 		if s != bare {
 			r.Allocs -= median(bare.allocs)

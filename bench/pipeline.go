@@ -46,15 +46,21 @@ func (s Sampling) sampler() sdktrace.Sampler {
 	return sdktrace.AlwaysSample()
 }
 
-// newPipeline batches and discards, as the budgets are stated for.
-func newPipeline(s Sampling) Pipeline {
-	if s == Noop {
+// newPipeline batches and discards, as the budgets are stated for. For each attribute of a log record the SDK
+// looks through those before it, unless it is told that they may repeat, as exporters.Setup tells it: so it is
+// here, but for a contender that shows what the search costs.
+func (c Contender) newPipeline() Pipeline {
+	if c.Sampling == Noop {
 		return Pipeline{tracenoop.NewTracerProvider(), metricnoop.NewMeterProvider(), lognoop.NewLoggerProvider()}
 	}
+	logs := []sdklog.LoggerProviderOption{sdklog.WithProcessor(sdklog.NewBatchProcessor(discardLogs{}))}
+	if !c.Defaults {
+		logs = append(logs, sdklog.WithAllowKeyDuplication())
+	}
 	return Pipeline{
-		sdktrace.NewTracerProvider(sdktrace.WithSampler(s.sampler()), sdktrace.WithBatcher(discardSpans{})),
+		sdktrace.NewTracerProvider(sdktrace.WithSampler(c.Sampling.sampler()), sdktrace.WithBatcher(discardSpans{})),
 		sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader())),
-		sdklog.NewLoggerProvider(sdklog.WithProcessor(sdklog.NewBatchProcessor(discardLogs{}))),
+		sdklog.NewLoggerProvider(logs...),
 	}
 }
 
@@ -99,7 +105,7 @@ type capture struct {
 func newCapture(s Sampling) *capture {
 	c := &capture{reader: sdkmetric.NewManualReader()}
 	if s == Noop {
-		c.Pipeline = newPipeline(Noop)
+		c.Pipeline = Contender{Sampling: Noop}.newPipeline()
 		return c
 	}
 	c.Pipeline = Pipeline{

@@ -206,8 +206,15 @@ func (r report) promises() [][]string {
 	}
 	const crowd = "tools/call over HTTP, echo, 64 callers, " + legacy
 	if edge, none := r.find(crowd, nameSampled), r.find(crowd, nameNoEdge); edge != nil && none != nil {
-		lost := 1 - none.PerCall.Seconds()/edge.PerCall.Seconds()
-		add("64 callers over HTTP: the edge takes at most 10 % of the throughput", fmt.Sprintf("%.0f %%", 100*lost), lost <= 0.1)
+		lost := none.over(edge)
+		lost.Low, lost.Median, lost.High = 1-lost.High, 1-lost.Median, 1-lost.Low
+		add("64 callers over HTTP: the edge takes at most 10 % of the throughput", percent(lost), lost.Median <= 0.1)
+	}
+	event := untilFirstEvent(legacy).name
+	if edge, none := r.find(event, nameSampled), r.find(event, nameNoEdge); edge != nil && none != nil {
+		later := edge.over(none)
+		later.Low, later.Median, later.High = later.Low-1, later.Median-1, later.High-1
+		add("the first event of a stream: at most 5 % later through the edge", percent(later), later.Median <= 0.05)
 	}
 	for _, l := range r.locks {
 		if l.contender == nameSampled {

@@ -6,14 +6,18 @@ package bench
 // What stays in memory of long traffic of every kind.
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strconv"
+	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
@@ -32,7 +36,7 @@ type traffic struct {
 }
 
 func newTraffic(ctx context.Context, c Contender) (*traffic, error) {
-	t := &traffic{ctx: ctx, pipeline: newPipeline(c.Sampling)}
+	t := &traffic{ctx: ctx, pipeline: c.newPipeline()}
 	target := c.Server(t.pipeline, func(opts ...server.ServerOption) *server.MCPServer { return buildServer(10, opts...) })
 	t.server, t.handler = target.Server, target.handler()
 	t.direct = &dispatched{handle: target.Handle}
@@ -57,8 +61,27 @@ func (t *traffic) exchange(method, session string, body []byte) *httptest.Respon
 		r.Header.Set(server.HeaderKeySessionID, session)
 	}
 	w := httptest.NewRecorder()
-	t.handler.ServeHTTP(w, r)
+	t.handler.ServeHTTP(&http1Recorder{w}, r)
 	return w
+}
+
+// http1Recorder has the interfaces of net/http's ResponseWriter for HTTP/1: a wrapper that looks for them must find
+// here what it finds in a server.
+type http1Recorder struct{ *httptest.ResponseRecorder }
+
+func (*http1Recorder) CloseNotify() <-chan bool              { return nil }
+func (*http1Recorder) EnableFullDuplex() error               { return nil }
+func (*http1Recorder) SetReadDeadline(time.Time) error       { return nil }
+func (*http1Recorder) SetWriteDeadline(time.Time) error      { return nil }
+func (w *http1Recorder) ReadFrom(r io.Reader) (int64, error) { return w.Body.ReadFrom(r) }
+
+func (w *http1Recorder) FlushError() error {
+	w.Flush()
+	return nil
+}
+
+func (*http1Recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return nil, nil, http.ErrNotSupported
 }
 
 func (t *traffic) open() (string, error) {

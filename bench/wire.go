@@ -19,9 +19,11 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
@@ -43,7 +45,7 @@ func serveChild(ctx context.Context, all []Contender) (served bool, err error) {
 	if err != nil {
 		return true, err
 	}
-	t := c.Server(newPipeline(c.Sampling), func(opts ...server.ServerOption) *server.MCPServer { return buildServer(0, opts...) })
+	t := c.Server(c.newPipeline(), func(opts ...server.ServerOption) *server.MCPServer { return buildServer(0, opts...) })
 	if by == byStdio {
 		return true, t.listen(ctx, os.Stdin, os.Stdout)
 	}
@@ -243,6 +245,51 @@ func (r *httpRunner) run(n int) error {
 	return errors.Join(errs...)
 }
 
+// firstEvent times how long a stream's first byte takes, one call after the other.
+type firstEvent struct {
+	*httpRunner
+	times []time.Duration
+}
+
+func untilFirstEvent(version string) workload {
+	return workload{
+		name: "first event of a stream over HTTP, " + version, by: byHTTP, wired: true,
+		start: func(ctx context.Context, c Contender) (runner, error) {
+			r, err := newHTTPRunner(ctx, c, version, "streams", 1)
+			return &firstEvent{httpRunner: r}, err
+		},
+	}
+}
+
+func (r *firstEvent) run(n int) error {
+	r.times = r.times[:0]
+	c := r.callers[0]
+	for range n {
+		c.id++
+		start := time.Now()
+		res, err := c.post(r.ctx, call(c.version, c.id, r.tool, 5), r.tool, nil)
+		if err != nil {
+			return err
+		}
+		_, err = io.ReadFull(res.Body, make([]byte, 1))
+		r.times = append(r.times, time.Since(start))
+		rest, readErr := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if err = errors.Join(err, readErr); err == nil && !bytes.Contains(rest, []byte(`"result"`)) {
+			err = fmt.Errorf("%s was answered with %s: %.200q", r.tool, res.Status, rest)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *firstEvent) median() time.Duration {
+	slices.Sort(r.times)
+	return r.times[len(r.times)/2]
+}
+
 // ask calls a tool that answers with JSON.
 func (r *httpRunner) ask(tool string, answer any) error {
 	b, err := r.callers[0].call(r.ctx, tool)
@@ -334,7 +381,7 @@ func byHandler(ctx context.Context, c Contender) (runner, error) { return newTra
 
 // byPipes serves one pair of pipes within this process, one call at a time, for the same reason.
 func byPipes(ctx context.Context, c Contender) (runner, error) {
-	p := newPipeline(c.Sampling)
+	p := c.newPipeline()
 	t := c.Server(p, func(opts ...server.ServerOption) *server.MCPServer { return buildServer(0, opts...) })
 	in, toServer, err := os.Pipe()
 	if err != nil {

@@ -64,7 +64,7 @@ func workloads() []workload {
 		all = append(all, overHTTP(legacy, "echo", callers))
 	}
 	return append(all, overHTTP(modern, "echo", 16), overHTTP(legacy, "works", 16), overHTTP(legacy, "streams", 16),
-		overStdio(1), overStdio(16))
+		untilFirstEvent(legacy), overStdio(1), overStdio(16))
 }
 
 // inProcess are the workloads whose allocations are the same in every run.
@@ -123,7 +123,7 @@ type dispatched struct {
 
 func dispatch(l load) func(context.Context, Contender) (runner, error) {
 	return func(ctx context.Context, c Contender) (runner, error) {
-		return newDispatched(ctx, c, newPipeline(c.Sampling), l)
+		return newDispatched(ctx, c, c.newPipeline(), l)
 	}
 }
 
@@ -257,7 +257,7 @@ type looped struct {
 }
 
 func byLoopback(ctx context.Context, c Contender) (runner, error) {
-	p := newPipeline(c.Sampling)
+	p := c.newPipeline()
 	cl, err := loopbackClient(ctx, c, p, loopback{})
 	if err != nil {
 		return nil, err

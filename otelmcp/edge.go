@@ -243,8 +243,8 @@ func (m *message) describe(e *jsonrpc.Envelope, headers http.Header) {
 		p := session.NewPeer(m.i.rec, e.ClientName, e.ClientVersion, "")
 		m.ClientName, m.ClientVersion = p.Name, p.Version
 	}
-	if len(e.Meta) > 0 {
-		m.extractMeta(e.Meta)
+	if meta := e.Meta(); len(meta) > 0 {
+		m.extractMeta(meta)
 	}
 	m.extractHeaders(headers)
 }
@@ -321,21 +321,26 @@ type outgoing struct {
 	asked *askedTable // where it waits for its answer, if it is a request
 }
 
-// watchOutgoing looks at a message before it is written: what the server asks for
-// is remembered, since the answer can be there before the write returns. data is
-// the beginning of it, or all.
-func (i *Instrumentation) watchOutgoing(ctx context.Context, on *message, data []byte, size int, table *askedTable) *outgoing {
-	out := &outgoing{on: on, size: size}
+// readOutgoing reads a message of the given size that begins with data.
+func readOutgoing(data []byte, size int) (out outgoing) {
+	out.size = size
 	out.e, _ = jsonrpc.Head(data[:min(len(data), maxHead)])
 	if out.e.Kind == jsonrpc.Malformed && len(data) > maxHead { // its method or its id stands further on
 		out.e, _ = jsonrpc.Head(data)
 	}
+	return out
+}
+
+// watchOutgoing is told of a message before it is written: what the server asks for
+// is remembered, since the answer can be there before the write returns. on must
+// be set.
+func (i *Instrumentation) watchOutgoing(ctx context.Context, out *outgoing, table *askedTable) {
 	if !out.isRequest() || table == nil {
-		return out
+		return
 	}
 	a := &asked{}
 	if out.e.Method == semconv.MCPMethodNamePing {
-		a.ping = i.sent(ctx, on, out.e.Method, size, false)
+		a.ping = i.sent(ctx, out.on, out.e.Method, out.size, false)
 		a.ping.RequestID = out.e.ID
 		out.ping = a.ping
 	}
@@ -344,7 +349,6 @@ func (i *Instrumentation) watchOutgoing(ctx context.Context, on *message, data [
 		i.rec.Refuse(semconv.OTelMCPRefusedReasonPendingTable)
 		old.unanswered(semconv.OTelMCPOutcomeTimeout)
 	}
-	return out
 }
 
 // A message whose method is not at hand is recorded by who made it.

@@ -44,8 +44,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/mark3labs/mcp-go/mcp"
-
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/jsonrpc"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/pending"
@@ -123,7 +121,7 @@ func (w *line) fit(m *message) int {
 		m.id != nil && w.e.Method == semconv.MCPMethodNamePromptsGet && m.Prompt.Text != w.e.Name {
 		fit += 2
 	}
-	if traceparent(w.e.Meta) != m.traceparent {
+	if !w.e.MetaSays("traceparent", m.traceparent) {
 		fit += 4
 	}
 	return fit
@@ -392,9 +390,8 @@ func (m *message) answersWith(code int) int {
 // onlyDispatch reports whether mcp-go answers the line with the code only after
 // dispatch.
 func (w *line) onlyDispatch(code int) bool {
-	_, modern := w.e.Meta[mcp.MetaKeyProtocolVersion]
 	return slices.Contains([]int{0, operation.CodeMethodNotFound, operation.CodeInternalError, operation.CodeResourceNotFound}, code) ||
-		code == operation.CodeInvalidParams && !modern && w.unread == 0
+		code == operation.CodeInvalidParams && !w.e.VersionInMeta && w.unread == 0
 }
 
 func traceparent(meta map[string]any) string {

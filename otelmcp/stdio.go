@@ -208,29 +208,31 @@ func (l *lines) cutOff(raw []byte, size int) {
 
 // sending is a line that is about to go out, and the one that it answers, if any.
 type sending struct {
-	*outgoing
+	outgoing
 	w *line
 }
 
 // writing is told of a line before it is written: the other side can act on it
 // before the write returns.
-func (l *lines) writing(raw []byte) sending {
-	on := &message{i: l.i}
-	on.Transport, on.Network = semconv.OTelMCPTransportStdio, semconv.NetworkTransportPipe
-	l.describeSession(on)
-	s := sending{outgoing: l.i.watchOutgoing(l.Context, on, raw, len(raw), l.asked)}
+func (l *lines) writing(raw []byte) (s sending) {
+	s.outgoing = readOutgoing(raw, len(raw))
 	if s.isAnswer() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		s.w = l.pairs.answered(&s.e)
+		return s
 	}
+	s.on = &message{i: l.i}
+	s.on.Transport, s.on.Network = semconv.OTelMCPTransportStdio, semconv.NetworkTransportPipe
+	l.describeSession(s.on)
+	l.i.watchOutgoing(l.Context, &s.outgoing, l.asked)
 	return s
 }
 
 // wrote is told of a line that went out, or that could not.
-func (l *lines) wrote(s sending, failed bool) {
+func (l *lines) wrote(s *sending, failed bool) {
 	defer l.i.rec.Guard()
-	l.i.wasSent(l.Context, s.outgoing, failed)
+	l.i.wasSent(l.Context, &s.outgoing, failed)
 	if s.w != nil {
 		l.finish(s.w, &s.e, s.size, failed)
 	}
@@ -504,16 +506,18 @@ type lineWriter struct {
 }
 
 func (w *lineWriter) Write(p []byte) (int, error) {
-	lines := w.see(p)
+	var room [1]sending // as many lines as mcp-go writes at once
+	lines := w.see(room[:0], p)
 	n, err := w.out.Write(p)
-	for _, s := range lines {
-		w.l.wrote(s, err != nil || n < len(p))
+	for k := range lines {
+		w.l.wrote(&lines[k], err != nil || n < len(p))
 	}
 	return n, err
 }
 
-// see looks at the lines that end in p.
-func (w *lineWriter) see(p []byte) (lines []sending) {
+// see looks at the lines that end in p, and appends them to found.
+func (w *lineWriter) see(found []sending, p []byte) (lines []sending) {
+	lines = found
 	defer w.l.i.rec.Guard()
 	w.mu.Lock()
 	defer w.mu.Unlock()

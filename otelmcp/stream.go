@@ -208,7 +208,10 @@ func (s *stream) event(e sse.Event) {
 	}
 	s.messages++
 	s.connect()
-	s.found = append(s.found, x.i.watchOutgoing(x.parent(), &s.on, e.Data, e.Size, x.i.askedIn(s.on.session, true)))
+	out := readOutgoing(e.Data, e.Size)
+	out.on = &s.on
+	x.i.watchOutgoing(x.parent(), &out, x.i.askedIn(s.on.session, true))
+	s.found = append(s.found, &out)
 }
 
 // settle records what was written before.

@@ -45,7 +45,9 @@ type Envelope struct {
 	// Of params.
 	Name, URI         string
 	Target, TargetKey string // requestId, as ID and Key
-	Meta              map[string]any
+	// VersionInMeta says that _meta has the member that names a protocol version.
+	VersionInMeta bool
+	meta          []byte
 	// What the client says of itself, in initialize or in _meta.
 	ProtocolVersion           string
 	ClientName, ClientVersion string
@@ -79,9 +81,7 @@ func Parse(raw []byte) Envelope {
 	if !json.Valid(raw) {
 		return Envelope{NullAnswer: true}
 	}
-	r := reader{scan: scan{b: raw}}
-	p := params{}
-	r.params = &p
+	r := reader{scan: scan{b: raw}, whole: true}
 	r.space()
 	switch r.next() {
 	case '{':
@@ -94,7 +94,7 @@ func Parse(raw []byte) Envelope {
 	}
 	r.finish(true)
 	e := &r.e
-	p.describe(e)
+	r.params.describe(e)
 	if e.Kind != Malformed {
 		e.Answers = r.answers()
 	}
@@ -102,7 +102,7 @@ func Parse(raw []byte) Envelope {
 	case Malformed:
 		e.NullAnswer = true
 	case Notification:
-		e.NullAnswer = e.Version != Version || p.unfit
+		e.NullAnswer = e.Version != Version || r.params.unfit
 		e.Silent = !e.NullAnswer
 	default:
 		e.Silent = e.Version == Version && e.HasResult
@@ -126,7 +126,8 @@ func ParseFirst(raw []byte) Envelope {
 type reader struct {
 	scan
 	e      Envelope
-	params *params // nil when they are not asked for
+	params params
+	whole  bool // so that params can be read
 	hasID  bool
 	idRaw  []byte
 	// resulted says that there is a result, be it null.
@@ -150,7 +151,7 @@ func (r *reader) member(name []byte) bool {
 		return r.result()
 	case is(name, "error"):
 		return r.error()
-	case r.params != nil && is(name, "params"):
+	case r.whole && is(name, "params"):
 		return r.readParams()
 	}
 	return r.skip()
@@ -283,7 +284,7 @@ type params struct {
 type clientInfo struct{ name, version string }
 
 func (r *reader) readParams() bool {
-	p := r.params
+	p := &r.params
 	p.lastName = ""
 	r.wide = false
 	first := r.next()
@@ -350,20 +351,54 @@ func (p *params) describe(e *Envelope) {
 	if e.Kind == Notification {
 		meta = p.exactMeta
 	}
+	speaks := false // for the client, as the handshake used to
 	if len(meta) > 0 && meta[0] == '{' {
-		_ = json.Unmarshal(meta, &e.Meta) // a number that is out of range does not lose the rest
+		e.meta = bytes.Clone(meta)
+		Members(meta, func(name, _ []byte) {
+			version := string(name) == metaProtocolVersion
+			e.VersionInMeta = e.VersionInMeta || version
+			speaks = speaks || version || string(name) == metaClientInfo
+		})
 	}
 	if e.Method == methodInitialize { // mcp-go does not look there in any other
 		e.ProtocolVersion = p.protocolVersion
 		e.ClientName, e.ClientVersion = p.info.name, p.info.version
 	}
+	if !speaks {
+		return
+	}
+	decoded := e.Meta()
 	if e.ProtocolVersion == "" {
-		e.ProtocolVersion, _ = e.Meta[metaProtocolVersion].(string)
+		e.ProtocolVersion, _ = decoded[metaProtocolVersion].(string)
 	}
 	if e.ClientName == "" && e.ClientVersion == "" {
-		info, _ := e.Meta[metaClientInfo].(map[string]any)
+		info, _ := decoded[metaClientInfo].(map[string]any)
 		e.ClientName, e.ClientVersion = lookup(info, "name"), lookup(info, "version")
 	}
+}
+
+// Meta decodes _meta. It is nil where there is none, or none that is an object.
+func (e *Envelope) Meta() (meta map[string]any) {
+	if len(e.meta) > 0 {
+		_ = json.Unmarshal(e.meta, &meta) // a number that is out of range does not lose the rest
+	}
+	return meta
+}
+
+// MetaSays reports whether text is what _meta has under name, where "" is for what
+// is no string, or not there.
+func (e *Envelope) MetaSays(name, text string) bool {
+	var said []byte
+	Members(e.meta, func(member, v []byte) {
+		if string(member) == name {
+			said = v
+		}
+	})
+	if len(said) == 0 || said[0] != '"' {
+		return text == ""
+	}
+	b, _ := unquote(said)
+	return string(b) == text
 }
 
 // lookup finds a string in what mcp-go encodes, and so sorts, and decodes again:

@@ -101,7 +101,7 @@ func TestParse(t *testing.T) {
 		`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7.0}}`: {
 			Kind: Notification, Version: "2.0", Method: "notifications/cancelled", Target: "7", TargetKey: "n7", EmptyResult: true, Silent: true,
 		},
-		`{"id":1,"method":"a","params":{"_META":{"k":[1]}}}`:        {Kind: Request, Method: "a", ID: "1", Key: "n1", Meta: map[string]any{"k": []any{1.0}}, EmptyResult: true},
+		`{"id":1,"method":"a","params":{"_META":{"k":[1]}}}`:        {Kind: Request, Method: "a", ID: "1", Key: "n1", meta: []byte(`{"k":[1]}`), EmptyResult: true},
 		`{"id":1,"method":"a","params":{"_meta":[]}}`:               {Kind: Request, Method: "a", ID: "1", Key: "n1", EmptyResult: true},
 		`{"jsonrpc":"2.0","method":"a","params":{"_META":{"k":1}}}`: {Kind: Notification, Version: "2.0", Method: "a", EmptyResult: true, Silent: true},
 		`{"id":1,"method":"initialize","params":{"protocolVersion":"v","clientInfo":{"name":"c","Version":"1"}}}`: {
@@ -115,11 +115,11 @@ func TestParse(t *testing.T) {
 		},
 		`{"id":1,"method":"a","params":{"_meta":{"` + metaProtocolVersion + `":"v","` + metaClientInfo + `":{"name":"c","version":"1"}}}}`: {
 			Kind: Request, Method: "a", ID: "1", Key: "n1", ProtocolVersion: "v", ClientName: "c", ClientVersion: "1", EmptyResult: true,
-			Meta: map[string]any{metaProtocolVersion: "v", metaClientInfo: map[string]any{"name": "c", "version": "1"}},
+			VersionInMeta: true, meta: []byte(`{"` + metaProtocolVersion + `":"v","` + metaClientInfo + `":{"name":"c","version":"1"}}`),
 		},
 		`{"id":1,"method":"initialize","params":{"protocolVersion":"p","_meta":{"` + metaProtocolVersion + `":"v","` + metaClientInfo + `":{"NAME":"b","Name":"c"}}}}`: {
 			Kind: Request, Method: "initialize", ID: "1", Key: "n1", ProtocolVersion: "p", ClientName: "c", EmptyResult: true,
-			Meta: map[string]any{metaProtocolVersion: "v", metaClientInfo: map[string]any{"NAME": "b", "Name": "c"}},
+			VersionInMeta: true, meta: []byte(`{"` + metaProtocolVersion + `":"v","` + metaClientInfo + `":{"NAME":"b","Name":"c"}}`),
 		},
 	} {
 		got := Parse([]byte(raw))

@@ -12,7 +12,9 @@ import (
 	"encoding/json"
 	"io"
 	"log"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -181,11 +183,14 @@ func TestHandleMessage(t *testing.T) {
 func checkUnderstood(t *testing.T, raw string, e Envelope, u understood) {
 	t.Helper()
 	var want Envelope
+	var wantMeta map[string]any
 	if n := u.notification; n != nil {
-		want = Envelope{Kind: Notification, Method: n.Method, Meta: n.Params.Meta}
+		want = Envelope{Kind: Notification, Method: n.Method}
+		wantMeta = n.Params.Meta
 		want.Target, want.TargetKey = ID(n.Params.AdditionalFields["requestId"])
 	} else {
-		want = Envelope{Kind: Request, Method: string(u.method), Meta: metaOf(u.message)}
+		want = Envelope{Kind: Request, Method: string(u.method)}
+		wantMeta = metaOf(u.message)
 		want.ID, want.Key = ID(u.id)
 		if u.info != nil && u.info.Modern {
 			want.ProtocolVersion = u.info.ProtocolVersion
@@ -206,13 +211,23 @@ func checkUnderstood(t *testing.T, raw string, e Envelope, u understood) {
 	}
 	got := Envelope{
 		Kind: e.Kind, Method: e.Method, ID: e.ID, Key: e.Key, Name: e.Name, URI: e.URI, Target: e.Target, TargetKey: e.TargetKey,
-		Meta: e.Meta, ProtocolVersion: e.ProtocolVersion, ClientName: e.ClientName, ClientVersion: e.ClientVersion,
-	}
-	if len(want.Meta) == 0 && len(got.Meta) == 0 {
-		want.Meta, got.Meta = nil, nil
+		ProtocolVersion: e.ProtocolVersion, ClientName: e.ClientName, ClientVersion: e.ClientVersion,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%s:\n    got %+v\nmcp-go %+v", raw, got, want)
+	}
+	meta := e.Meta()
+	if len(wantMeta)+len(meta) > 0 && !reflect.DeepEqual(meta, wantMeta) {
+		t.Errorf("%s: _meta is %v, to mcp-go %v", raw, meta, wantMeta)
+	}
+	for _, name := range append(slices.Collect(maps.Keys(meta)), "traceparent") {
+		text, _ := meta[name].(string)
+		if !e.MetaSays(name, text) || e.MetaSays(name, text+"x") {
+			t.Errorf("%s: _meta says under %q something else than %q", raw, name, text)
+		}
+	}
+	if _, there := meta[metaProtocolVersion]; there != e.VersionInMeta {
+		t.Errorf("%s: VersionInMeta is %v", raw, e.VersionInMeta)
 	}
 }
 

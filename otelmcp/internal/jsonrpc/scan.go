@@ -11,6 +11,8 @@ import (
 	"encoding/json"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
 // scan is a position in JSON. Its methods return false when they can go no
@@ -228,16 +230,23 @@ func str(raw []byte, text *string) bool {
 		return false
 	}
 	b, ok := unquote(raw)
-	switch {
-	case !ok:
+	if !ok {
 		return false
-	case string(b) == Version: // nearly every message has it
-		*text = Version
-	default:
+	}
+	if *text, ok = common[string(b)]; !ok {
 		*text = string(b)
 	}
 	return true
 }
+
+// common is what nearly every message says, so that it is not copied.
+var common = func() map[string]string {
+	m := map[string]string{Version: Version}
+	for _, name := range &semconv.MCPMethodNames {
+		m[name] = name
+	}
+	return m
+}()
 
 // unquote returns what a string says, which is within raw if it says it plainly.
 func unquote(raw []byte) ([]byte, bool) {

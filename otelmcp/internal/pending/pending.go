@@ -7,9 +7,7 @@
 package pending
 
 import (
-	"container/list"
 	"iter"
-	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -19,18 +17,57 @@ type Table[T any] struct {
 	mu    sync.Mutex
 	n     atomic.Int64
 	max   int
-	all   list.List // of *entry[T], oldest first
-	byKey map[string][]*list.Element
+	all   queue[T] // oldest first
+	byKey map[string]*queue[T]
+	// Entries and queues that are not in use: as many as there once were.
+	spare  *entry[T]
+	spares []*queue[T]
 }
 
+// entry is in two queues: that of all entries, and that of its key.
 type entry[T any] struct {
 	key   string
 	value T
+	links [2]link[T]
+}
+
+type link[T any] struct{ prev, next *entry[T] }
+
+const (
+	inAll = iota
+	inKey
+)
+
+// queue is a list of entries.
+type queue[T any] struct{ first, last *entry[T] }
+
+func (q *queue[T]) push(e *entry[T], in int) {
+	e.links[in] = link[T]{prev: q.last}
+	if q.last == nil {
+		q.first = e
+	} else {
+		q.last.links[in].next = e
+	}
+	q.last = e
+}
+
+func (q *queue[T]) remove(e *entry[T], in int) {
+	l := e.links[in]
+	if l.prev == nil {
+		q.first = l.next
+	} else {
+		l.prev.links[in].next = l.next
+	}
+	if l.next == nil {
+		q.last = l.prev
+	} else {
+		l.next.links[in].prev = l.prev
+	}
 }
 
 // NewTable returns an empty table for at most size entries.
 func NewTable[T any](size int) *Table[T] {
-	return &Table[T]{max: size, byKey: make(map[string][]*list.Element)}
+	return &Table[T]{max: size, byKey: make(map[string]*queue[T])}
 }
 
 // Empty reports whether nothing waits.
@@ -44,12 +81,42 @@ func (t *Table[T]) Add(key string, v T) (evicted T, full bool) {
 	if t.max <= 0 { // there is no room to make
 		return v, true
 	}
-	if t.all.Len() >= t.max {
-		evicted, full = t.remove(t.all.Front()), true
+	if t.n.Load() >= int64(t.max) {
+		evicted, full = t.remove(t.all.first), true
 	}
 	t.n.Add(1)
-	t.byKey[key] = append(t.byKey[key], t.all.PushBack(&entry[T]{key, v}))
+	e := t.spare
+	if e == nil {
+		e = &entry[T]{}
+	} else {
+		t.spare = e.links[inAll].next
+	}
+	e.key, e.value = key, v
+	t.all.push(e, inAll)
+	t.queueOf(key).push(e, inKey)
 	return evicted, full
+}
+
+func (t *Table[T]) queueOf(key string) *queue[T] {
+	q := t.byKey[key]
+	if q != nil {
+		return q
+	}
+	if n := len(t.spares); n > 0 {
+		q, t.spares = t.spares[n-1], t.spares[:n-1]
+	} else {
+		q = &queue[T]{}
+	}
+	t.byKey[key] = q
+	return q
+}
+
+// under returns the oldest entry under key, or nil.
+func (t *Table[T]) under(key string) *entry[T] {
+	if q := t.byKey[key]; q != nil {
+		return q.first
+	}
+	return nil
 }
 
 // Take removes and returns the oldest entry under key.
@@ -62,8 +129,8 @@ func (t *Table[T]) Take(key string) (v T, ok bool) {
 func (t *Table[T]) TakeFunc(key string, match func(T) bool) (v T, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, e := range t.byKey[key] {
-		if match(e.Value.(*entry[T]).value) {
+	for e := t.under(key); e != nil; e = e.links[inKey].next {
+		if match(e.value) {
 			return t.remove(e), true
 		}
 	}
@@ -77,8 +144,8 @@ func (t *Table[T]) All(keys ...string) iter.Seq[T] {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		for _, key := range keys {
-			for _, e := range t.byKey[key] {
-				if !yield(e.Value.(*entry[T]).value) {
+			for e := t.under(key); e != nil; e = e.links[inKey].next {
+				if !yield(e.value) {
 					return
 				}
 			}
@@ -86,8 +153,8 @@ func (t *Table[T]) All(keys ...string) iter.Seq[T] {
 		if len(keys) > 0 {
 			return
 		}
-		for e := t.all.Front(); e != nil; e = e.Next() {
-			if !yield(e.Value.(*entry[T]).value) {
+		for e := t.all.first; e != nil; e = e.links[inAll].next {
+			if !yield(e.value) {
 				return
 			}
 		}
@@ -98,21 +165,24 @@ func (t *Table[T]) All(keys ...string) iter.Seq[T] {
 func (t *Table[T]) Drain() []T {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	all := make([]T, 0, t.all.Len())
-	for t.all.Len() > 0 {
-		all = append(all, t.remove(t.all.Front()))
+	all := make([]T, 0, t.n.Load())
+	for t.all.first != nil {
+		all = append(all, t.remove(t.all.first))
 	}
 	return all
 }
 
-func (t *Table[T]) remove(e *list.Element) T {
-	key := e.Value.(*entry[T]).key
-	if same := t.byKey[key]; len(same) == 1 {
-		delete(t.byKey, key)
-	} else {
-		at := slices.Index(same, e)
-		t.byKey[key] = slices.Delete(same, at, at+1)
-	}
+func (t *Table[T]) remove(e *entry[T]) T {
+	v := e.value
 	t.n.Add(-1)
-	return t.all.Remove(e).(*entry[T]).value
+	t.all.remove(e, inAll)
+	q := t.byKey[e.key]
+	q.remove(e, inKey)
+	if q.first == nil {
+		delete(t.byKey, e.key)
+		t.spares = append(t.spares, q)
+	}
+	*e = entry[T]{}
+	e.links[inAll].next, t.spare = t.spare, e
+	return v
 }

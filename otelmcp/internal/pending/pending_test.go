@@ -76,15 +76,34 @@ func perform(t table, line string) string {
 // consistent fails if the parts of a table do not say the same.
 func consistent(t *testing.T, table *Table[int]) {
 	t.Helper()
+	length := func(q *queue[int], in int) (n int) {
+		var last *entry[int]
+		for e := q.first; e != nil; last, e, n = e, e.links[in].next, n+1 {
+			if e.links[in].prev != last {
+				t.Error("two entries beside each other do not agree")
+			}
+		}
+		if q.last != last {
+			t.Error("the last entry is not the last one")
+		}
+		return n
+	}
 	n := 0
-	for key, same := range table.byKey {
-		n += len(same)
-		if len(same) == 0 {
+	for key, q := range table.byKey {
+		same := length(q, inKey)
+		n += same
+		if same == 0 {
 			t.Errorf("an empty list stays under %q", key)
 		}
 	}
-	if counted := int(table.n.Load()); n != table.all.Len() || counted != n || n > max(table.max, 0) {
-		t.Errorf("%d entries have a key and %d a place, %d are counted, and %d may be", n, table.all.Len(), counted, table.max)
+	for e := table.spare; e != nil; e = e.links[inAll].next {
+		if e.key != "" || e.value != 0 {
+			t.Errorf("%v is kept under %q, and was taken", e.value, e.key)
+		}
+	}
+	all := length(&table.all, inAll)
+	if counted := int(table.n.Load()); n != all || counted != n || n > max(table.max, 0) {
+		t.Errorf("%d entries have a key and %d a place, %d are counted, and %d may be", n, all, counted, table.max)
 	}
 }
 

@@ -141,8 +141,7 @@ type Operation struct {
 	backdated bool
 	recording bool
 	active    bool
-	startOpts [5]trace.SpanStartOption // room for what Begin starts the span with
-	detached  detached                 // room for what Finish ends it in
+	detached  detached // room for what Finish ends it in
 	finished  atomic.Bool
 	progress  atomic.Uint32 // a Progress
 }
@@ -179,8 +178,13 @@ func (o *Operation) Begin(links ...trace.SpanContext) {
 	}
 	opts := o.method.start[o.Role]
 	if o.NewRoot || o.backdated || len(links) > 0 {
-		// The shared slice must not be appended to in place.
-		opts = append(o.startOpts[:0], opts...)
+		buf := optsPool.Get().(*[]trace.SpanStartOption)
+		defer func() {
+			clear(opts)
+			*buf = opts[:0]
+			optsPool.Put(buf)
+		}()
+		opts = append((*buf)[:0], opts...) // those of the method are shared
 		if o.backdated {
 			opts = append(opts, trace.WithTimestamp(o.start))
 		}
@@ -326,6 +330,10 @@ var attrPool = sync.Pool{New: func() any {
 	s := make([]attribute.KeyValue, 0, 48)
 	return &s
 }}
+
+// optsPool holds slices of options between operations: the SDK reads them and
+// keeps none.
+var optsPool = sync.Pool{New: func() any { return new([]trace.SpanStartOption) }}
 
 // attributes is the one place where facts become attributes. The span and the
 // event carry the result; the metrics carry its bounded part, s.attrs.

@@ -109,8 +109,10 @@ func (r report) write(out io.Writer) error {
 		r.begin.UTC().Format(time.DateOnly), math.Ceil(r.end.Sub(r.begin).Minutes()), m.cpu, m.cpus, m.system, m.load, strings.Join(m.modules, ", "))
 	fmt.Fprint(w, "\n## What was promised\n\n")
 	table(w, r.promises())
-	fmt.Fprint(w, "\n## The table\n", howToRead)
-	table(w, r.table())
+	if len(r.rows) > 0 {
+		fmt.Fprint(w, "\n## The table\n", howToRead)
+		table(w, r.table())
+	}
 	if len(r.locks) > 0 {
 		fmt.Fprint(w, "\n## Locks\n\nWhat 64 callers over HTTP waited for, by the mutex profile of the server.\n\n")
 		table(w, r.lockTable())

@@ -37,7 +37,7 @@ func Main(more ...Contender) int {
 func program(ctx context.Context, all []Contender, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	quick := flags.Bool("quick", false, "few and short rounds: a look, not a measurement")
-	only := flags.String("only", "", "workloads whose names match this regular expression; writes no document")
+	only := flags.String("only", "", "workloads whose names match this regular expression, and the parts locks and memory if it does; writes no document")
 	messages := flags.Int("messages", 500_000, "how many messages the memory of long traffic is looked at for")
 	doc := flags.String("doc", "", "the file to write the report to")
 	if err := flags.Parse(args); err != nil {
@@ -85,11 +85,13 @@ func program(ctx context.Context, all []Contender, args []string) error {
 		rep.rows = append(rep.rows, rows...)
 		progress("(%.0f s)\n", time.Since(start).Seconds())
 	}
-	if *only == "" {
+	if pick.MatchString("locks") {
 		progress("locks that 64 callers wait for\n")
 		if rep.locks, err = measureLocks(ctx, all, *quick); err != nil {
 			return err
 		}
+	}
+	if pick.MatchString("memory") {
 		progress("memory of %d messages\n", *messages)
 		if rep.memory, err = measureMemory(ctx, all, *messages, progress); err != nil {
 			return err

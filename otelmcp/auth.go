@@ -66,6 +66,10 @@ type AuthDecision struct {
 // [Instrumentation.Handler], will do; in any other the event and the count are made
 // with the global providers. It never blocks, and a canceled context loses nothing.
 //
+// An authentication that lets an HTTP request in is recorded when it is known what
+// for: once the message is parsed, before it is handled, or at the end of the request.
+// The event's time is that of the decision.
+//
 // What a field says that is not one of its values reads _OTHER. One call is one
 // decision: a response of 401 or 403 that follows it makes none of its own.
 func RecordAuthDecision(ctx context.Context, d AuthDecision) {

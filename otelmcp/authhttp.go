@@ -29,19 +29,59 @@ import (
 
 func (x *exchange) decisions() *operation.Decisions { return &x.m.Decisions }
 
+// decide records who was let in when it is known what for: with the message, once
+// that is parsed and before it is handled, or at the end. All else is recorded now,
+// after what was decided before.
 func (x *exchange) decide(ctx context.Context, d *operation.Decision) {
 	x.keep(d)
+	if !d.Refused() && d.Kind == semconv.OTelMCPAuthKindAuthentication && x.later(ctx, d) {
+		return
+	}
+	x.tell(ctx)
 	x.m.Tell(x.i.inRequest(ctx, x.r), d)
 }
 
 // refuse is decide for RequireBearer, which answers the request right away: the
 // decision is recorded with the answer, when it is known what was asked for.
-func (x *exchange) refuse(d *operation.Decision) {
+func (x *exchange) refuse(ctx context.Context, d *operation.Decision) {
 	x.keep(d)
 	x.readRefused()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.refusals = append(x.refusals, d)
+	x.untold = append(x.untold, untold{d, ctx})
+}
+
+// later leaves d to be told, if a message may still come.
+func (x *exchange) later(ctx context.Context, d *operation.Decision) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.r.Method != http.MethodPost || x.adopted || x.returned {
+		return false
+	}
+	x.untold = append(x.untold, untold{d, ctx})
+	return true
+}
+
+// tell records what was left to be told, in the trace of ctx, or else in that in
+// which it was decided or that of the request.
+func (x *exchange) tell(ctx context.Context) {
+	x.mu.Lock()
+	all := x.untold
+	x.untold = nil
+	x.mu.Unlock()
+	for _, u := range all {
+		in := ctx
+		if !x.i.spanContext(in).IsValid() && x.i.spanContext(u.made).IsValid() {
+			in = u.made
+		}
+		x.m.Tell(x.i.inRequest(in, x.r), u.d)
+	}
+}
+
+// untold is a decision that is not recorded yet, and the context that it was made in.
+type untold struct {
+	d    *operation.Decision
+	made context.Context
 }
 
 func (x *exchange) keep(d *operation.Decision) {
@@ -167,9 +207,7 @@ func subjectOfCertificate(c *x509.Certificate) string {
 // recorded. It runs when all is known of the response.
 func (x *exchange) observe() {
 	m := &x.m
-	for _, d := range x.refusals {
-		m.Tell(x.i.inRequest(m.Context, x.r), d)
-	}
+	x.tell(m.Context)
 	switch {
 	case m.Decisions.Refused() && m.HTTPStatus >= http.StatusBadRequest:
 	case x.sessionRefused():

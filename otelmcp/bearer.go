@@ -215,7 +215,7 @@ func (b *bearer) serve(w http.ResponseWriter, r *http.Request, next http.Handler
 	}
 	if v.Refused() {
 		if x, ok := about.(*exchange); ok {
-			x.refuse(&v.Decision)
+			x.refuse(ctx, &v.Decision)
 		} else {
 			about.decide(ctx, &v.Decision)
 		}

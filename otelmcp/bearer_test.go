@@ -21,6 +21,7 @@ import (
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
@@ -603,6 +604,74 @@ func TestRefusalInTrace(t *testing.T) {
 			}
 			if o := only(t, capture.EventsNamed(semconv.OTelMCPOperationEventName)); o.TraceID().String() != c.trace {
 				t.Errorf("the operation is in trace %s", o.TraceID())
+			}
+		})
+	}
+}
+
+// Who is let in is recorded with what for, in the trace that the message names, before
+// it is handled; or, without a message, right away.
+func TestAllowSaysWhatFor(t *testing.T) {
+	const meta = `{"name":"custom","_meta":{"traceparent":"` + traceparent + `"}}`
+	for name, c := range map[string]struct {
+		method, body  string
+		trace, target string
+		inside        int // how many are recorded when mcp-go has the request
+		ran           int // and when the tool runs
+	}{
+		"a call":              {method: "POST", body: rpc("1", "tools/call", meta), trace: callerTrace, target: "tools/call custom 1", ran: 1},
+		"another version":     {method: "POST", body: strings.Replace(rpc("1", "tools/call", meta), "2.0", "1.0", 1), trace: callerTrace, target: "tools/call custom 1"},
+		"bytes":               {method: "POST", body: `{"jsonrpc":`, trace: noTrace, target: "  "},
+		"nothing":             {method: "POST", trace: noTrace, target: "  "},
+		"a request to stream": {method: "GET", trace: noTrace, target: "  ", inside: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			capture := telemetrytest.New(t)
+			checkLeaks(t)
+			s := newEverything()
+			authentications := func() (all []sdklog.Record) {
+				for _, d := range capture.EventsNamed(semconv.OTelMCPAuthDecisionEventName) {
+					if event(d)["otelmcp.auth.kind"] == "authentication" {
+						all = append(all, d)
+					}
+				}
+				return all
+			}
+			inside, ran := 0, 0
+			s.do(func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+				ran = len(authentications())
+				return mcp.NewToolResultText("done"), nil
+			})
+			inner := quietHTTP(s.MCPServer, server.WithStateLess(true))
+			look := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				inside = len(authentications())
+				inner.ServeHTTP(w, r)
+			})
+			web := httptest.NewServer(otelmcp.Instrument(s.MCPServer, into(capture)...).Handler(otelmcp.RequireBearer(aToken)(look)))
+			defer web.Close()
+			r := must(http.NewRequestWithContext(t.Context(), c.method, web.URL, strings.NewReader(c.body)))
+			r.Header.Set("Authorization", "Bearer alice")
+			r.Header.Set("Content-Type", "application/json")
+			res, err := web.Client().Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			web.Close()
+			if inside != c.inside || ran != c.ran {
+				t.Errorf("%d decisions were recorded when mcp-go had the request, and %d when the tool ran", inside, ran)
+			}
+			d := only(t, authentications())
+			e := event(d)
+			if got := e["mcp.method.name"] + " " + e["gen_ai.tool.name"] + " " + e["jsonrpc.request.id"]; got != c.target {
+				t.Errorf("the decision is about %q", got)
+			}
+			o := only(t, capture.EventsNamed(semconv.OTelMCPOperationEventName))
+			if d.TraceID().String() != c.trace || c.ran > 0 && d.SpanID() != o.SpanID() {
+				t.Errorf("the decision is in trace %s, span %s, and the operation in span %s", d.TraceID(), d.SpanID(), o.SpanID())
+			}
+			if e["otelmcp.auth.decision"] != "allow" || e["user.id"] != "alice" || d.Timestamp().After(o.Timestamp()) {
+				t.Errorf("%v at %s, and the operation at %s", e, d.Timestamp(), o.Timestamp())
 			}
 		})
 	}

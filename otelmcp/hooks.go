@@ -91,6 +91,9 @@ func (i *Instrumentation) parse(ctx context.Context, m *message, id, request any
 		i.tasks.link(m, r.Params.TaskId)
 	}
 	m.Publish(operation.Parsed)
+	if x, ok := m.edge.(*exchange); ok && m == &x.m {
+		x.tell(m)
+	}
 }
 
 func requestID(id any) string {

@@ -165,7 +165,7 @@ type exchange struct {
 	session *answers // where it is looked for
 
 	mu       sync.Mutex
-	refusals []*operation.Decision // to be recorded with the answer
+	untold   []untold // made, and to be recorded when it is known what was asked for
 	dispatch dispatchState
 	adopted  bool        // dispatch has, or had, m
 	watch    func() bool // stops watching the message's context
@@ -441,6 +441,7 @@ func (x *exchange) record() {
 func (x *exchange) tryRecord() {
 	defer x.i.rec.Guard()
 	defer x.body.release(!x.adopted)
+	defer x.tell(&x.m) // what is recorded as nobody's message, or as another one's
 	res := x.result()
 	m := &x.m
 	var unread int

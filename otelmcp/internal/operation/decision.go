@@ -52,6 +52,8 @@ type Decision struct {
 
 	// Elapsed is how long the check took; zero when nobody measured it.
 	Elapsed time.Duration
+
+	at time.Time // when it was first added to the decisions about something
 }
 
 // Refused reports whether the decision let nobody through.
@@ -80,8 +82,11 @@ type Decisions struct {
 	authenticated bool
 }
 
-// Add keeps d.
+// Add keeps d. What it is added to first must have no other user of d yet.
 func (s *Decisions) Add(d *Decision) {
+	if d.at.IsZero() {
+		d.at = time.Now()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	authentication := d.Kind == semconv.OTelMCPAuthKindAuthentication
@@ -239,6 +244,7 @@ func (r *Recorder) Decide(ctx context.Context, d *Decision, about []attribute.Ke
 		Severity:   decisionSeverity(d.Decision),
 		Body:       d.Kind + ": " + d.Decision + " (" + d.Reason + ")",
 		Attributes: attrs,
+		At:         d.at,
 	})
 	r.countDecision(detach(ctx), d)
 }

@@ -185,6 +185,7 @@ type Event struct {
 	Severity   log.Severity
 	Body       string // must not be empty: some sinks discard such records
 	Attributes []attribute.KeyValue
+	At         time.Time // zero is now
 }
 
 // Emit sends e as a log record. A canceled ctx does not lose it.
@@ -195,9 +196,12 @@ func (r *Recorder) Emit(ctx context.Context, e Event) {
 		return
 	}
 	now := time.Now()
+	if e.At.IsZero() {
+		e.At = now
+	}
 	var rec log.Record
 	rec.SetEventName(e.Name)
-	rec.SetTimestamp(now)
+	rec.SetTimestamp(e.At)
 	rec.SetObservedTimestamp(now)
 	rec.SetSeverity(e.Severity)
 	rec.SetSeverityText(e.Severity.String())

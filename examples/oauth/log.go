@@ -36,19 +36,17 @@ func recordsOf(got otlpview.Telemetry, traces []string) (records []*record) {
 			continue
 		}
 		a := e.Attrs
-		what := whatOf(a)
-		// A token is found to be good before the request is read. What it was, the trace
-		// knows: the decision stands on the span of the client that sent it.
+		// Who is let in is recorded before there is an answer; the span that the decision
+		// stands on has its status.
 		status := a[string(semconv.HTTPResponseStatusCodeKey)]
 		if span := spans[e.TraceID+e.SpanID]; span != nil {
 			status = cmp.Or(status, span.Attrs[string(semconv.HTTPResponseStatusCodeKey)])
-			what = cmp.Or(what, whatOf(span.Attrs))
 		}
 		records = append(records, &record{
 			Event: e,
 			decision: decision{
 				by:        a[string(semconv.OTelMCPRoleKey)],
-				what:      cmp.Or(what, a[string(semconv.HTTPRequestMethodKey)]),
+				what:      cmp.Or(whatOf(a), a[string(semconv.HTTPRequestMethodKey)]),
 				who:       a[string(semconv.UserIDKey)],
 				kind:      a[string(semconv.OTelMCPAuthKindKey)],
 				decision:  a[string(semconv.OTelMCPAuthDecisionKey)],

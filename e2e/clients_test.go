@@ -412,9 +412,7 @@ func (v *visit) spans(t *testing.T, s *stack.Stack, asked *script) error {
 }
 
 // decisions compares the HTTP exchanges that were sent with what was decided about
-// who sent them, and the calls of tools with what was decided about those. Only the
-// latter are in the trace: who it is is decided before the message is read, which is
-// where the trace context is.
+// who sent them, and the calls of tools with what was decided about those.
 func (v *visit) decisions(t *testing.T, s *stack.Stack) error {
 	t.Helper()
 	const (
@@ -424,17 +422,26 @@ func (v *visit) decisions(t *testing.T, s *stack.Stack) error {
 	var want, got []string
 	for k := range v.sent {
 		sent := &v.sent[k]
-		who, decided, what := "alice", "allow ok", "" // before the message is read
+		who, decided := "alice", "allow ok"
 		if v.refused {
-			who, decided, what = "", "deny bad_signature", sent.Method+" "+sent.ID
+			who, decided = "", "deny bad_signature"
+		}
+		what := strings.TrimSpace(sent.Method + " " + sent.ID)
+		if sent.Method == "tools/call" {
+			what += " " + sent.Target
+		}
+		session := sent.Session
+		if sent.Method == "initialize" && !v.refused { // what it starts, which the next one names
+			if next := slices.IndexFunc(v.sent[k:], func(later clients.Sent) bool { return later.Session != "" }); next >= 0 {
+				session = v.sent[k+next].Session
+			}
 		}
 		from := sent.From.String()
 		want = append(want, fmt.Sprintf(authentication, who, decided, what,
-			sent.HTTPMethod, from, sent.UserAgent, sent.Session))
+			sent.HTTPMethod, from, sent.UserAgent, session))
 		if v.refused || sent.Method != "tools/call" {
 			continue
 		}
-		what = sent.Method + " " + sent.ID + " " + sent.Target
 		want = append(want, fmt.Sprintf(authorization, who, "tools-by-role", v.trace, "allow ok", what,
 			sent.HTTPMethod, from, sent.UserAgent, sent.Session))
 		if sent.Target == notes.failing {

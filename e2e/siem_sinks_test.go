@@ -634,8 +634,7 @@ func check(t *testing.T, events []event, get func(event, string) string) {
 			need("who", "user.id", "otelmcp.auth.client_id", "otelmcp.client.name", "user_agent.original")
 			need("from where", "client.address")
 		}
-		// Who is let in before the message is read has a trace id only if the HTTP headers had one. The session, and
-		// the connection, lead to the message.
+		// An exchange without a message has a trace id only if its HTTP headers had one.
 		if !message && !client {
 			need("which message", "client.port")
 		} else if !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(ask("trace_id")) {

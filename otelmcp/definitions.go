@@ -82,8 +82,8 @@ func sameSlice[T any](a, b []T) bool {
 }
 
 func sameMap[K comparable, V any](a, b map[K]V) bool {
-	if len(a)+len(b) == 0 {
-		return (a == nil) == (b == nil)
+	if a == nil || b == nil {
+		return a == nil && b == nil
 	}
 	return len(a) == len(b) && reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
 }

@@ -466,3 +466,20 @@ func TestArgumentNames(t *testing.T) {
 		})
 	}
 }
+
+// What a program does with a definition that the server has no more is no change,
+// however much that one was like the one in its place.
+func TestReplacedDefinitionIsForgotten(t *testing.T) {
+	s, capture := instrumented(t)
+	before := mcp.NewTool("spare")
+	s.AddTool(before, echoing)
+	list := rpc("1", "tools/list", "{}")
+	s.HandleMessage(t.Context(), json.RawMessage(list))
+	after := before
+	after.InputSchema.Properties = maps.Clone(before.InputSchema.Properties)
+	s.AddTool(after, echoing)
+	s.HandleMessage(t.Context(), json.RawMessage(list))
+	before.InputSchema.Properties["x"] = map[string]any{"type": "string"}
+	s.HandleMessage(t.Context(), json.RawMessage(list))
+	changes(t, capture)
+}

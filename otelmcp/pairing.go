@@ -121,7 +121,7 @@ func (w *line) fit(m *message) int {
 		m.id != nil && w.e.Method == semconv.MCPMethodNamePromptsGet && m.Prompt.Text != w.e.Name {
 		fit += 2
 	}
-	if !w.e.MetaSays("traceparent", m.traceparent) {
+	if !w.e.TracedBy(m.traceparent) {
 		fit += 4
 	}
 	return fit

@@ -48,6 +48,7 @@ type Envelope struct {
 	// VersionInMeta says that _meta has the member that names a protocol version.
 	VersionInMeta bool
 	meta          []byte
+	traceparent   []byte // what _meta says under that name, if it is a string
 	// What the client says of itself, in initialize or in _meta.
 	ProtocolVersion           string
 	ClientName, ClientVersion string
@@ -354,10 +355,17 @@ func (p *params) describe(e *Envelope) {
 	speaks := false // for the client, as the handshake used to
 	if len(meta) > 0 && meta[0] == '{' {
 		e.meta = bytes.Clone(meta)
-		Members(meta, func(name, _ []byte) {
-			version := string(name) == metaProtocolVersion
-			e.VersionInMeta = e.VersionInMeta || version
-			speaks = speaks || version || string(name) == metaClientInfo
+		Members(e.meta, func(name, v []byte) {
+			switch string(name) {
+			case metaProtocolVersion:
+				e.VersionInMeta, speaks = true, true
+			case metaClientInfo:
+				speaks = true
+			case "traceparent":
+				if e.traceparent = nil; v[0] == '"' {
+					e.traceparent, _ = unquote(v)
+				}
+			}
 		})
 	}
 	if e.Method == methodInitialize { // mcp-go does not look there in any other
@@ -385,21 +393,9 @@ func (e *Envelope) Meta() (meta map[string]any) {
 	return meta
 }
 
-// MetaSays reports whether text is what _meta has under name, where "" is for what
-// is no string, or not there.
-func (e *Envelope) MetaSays(name, text string) bool {
-	var said []byte
-	Members(e.meta, func(member, v []byte) {
-		if string(member) == name {
-			said = v
-		}
-	})
-	if len(said) == 0 || said[0] != '"' {
-		return text == ""
-	}
-	b, _ := unquote(said)
-	return string(b) == text
-}
+// TracedBy reports whether text is the traceparent in _meta, where "" is for what is
+// no string, or not there.
+func (e *Envelope) TracedBy(text string) bool { return string(e.traceparent) == text }
 
 // lookup finds a string in what mcp-go encodes, and so sorts, and decodes again:
 // of names that differ in case only, the greatest counts.

@@ -19,10 +19,16 @@ type Table[T any] struct {
 	max   int
 	all   queue[T] // oldest first
 	byKey map[string]*queue[T]
-	// Entries and queues that are not in use: as many as there once were.
-	spare  *entry[T]
-	spares []*queue[T]
+	// A few entries and queues that are not in use.
+	spares struct {
+		entry   *entry[T] // the first one
+		entries int
+		queues  []*queue[T]
+	}
 }
+
+// keeps is how many entries that are not in use a table keeps.
+func (t *Table[T]) keeps() int { return t.max/64 + 1 }
 
 // entry is in two queues: that of all entries, and that of its key.
 type entry[T any] struct {
@@ -85,11 +91,12 @@ func (t *Table[T]) Add(key string, v T) (evicted T, full bool) {
 		evicted, full = t.remove(t.all.first), true
 	}
 	t.n.Add(1)
-	e := t.spare
+	e := t.spares.entry
 	if e == nil {
 		e = &entry[T]{}
 	} else {
-		t.spare = e.links[inAll].next
+		t.spares.entry = e.links[inAll].next
+		t.spares.entries--
 	}
 	e.key, e.value = key, v
 	t.all.push(e, inAll)
@@ -102,8 +109,8 @@ func (t *Table[T]) queueOf(key string) *queue[T] {
 	if q != nil {
 		return q
 	}
-	if n := len(t.spares); n > 0 {
-		q, t.spares = t.spares[n-1], t.spares[:n-1]
+	if n := len(t.spares.queues); n > 0 {
+		q, t.spares.queues = t.spares.queues[n-1], t.spares.queues[:n-1]
 	} else {
 		q = &queue[T]{}
 	}
@@ -180,9 +187,14 @@ func (t *Table[T]) remove(e *entry[T]) T {
 	q.remove(e, inKey)
 	if q.first == nil {
 		delete(t.byKey, e.key)
-		t.spares = append(t.spares, q)
+		if len(t.spares.queues) < t.keeps() {
+			t.spares.queues = append(t.spares.queues, q)
+		}
 	}
 	*e = entry[T]{}
-	e.links[inAll].next, t.spare = t.spare, e
+	if t.spares.entries < t.keeps() {
+		e.links[inAll].next, t.spares.entry = t.spares.entry, e
+		t.spares.entries++
+	}
 	return v
 }

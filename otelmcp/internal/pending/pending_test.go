@@ -96,10 +96,15 @@ func consistent(t *testing.T, table *Table[int]) {
 			t.Errorf("an empty list stays under %q", key)
 		}
 	}
-	for e := table.spare; e != nil; e = e.links[inAll].next {
+	spares := 0
+	for e := table.spares.entry; e != nil; e = e.links[inAll].next {
+		spares++
 		if e.key != "" || e.value != 0 {
 			t.Errorf("%v is kept under %q, and was taken", e.value, e.key)
 		}
+	}
+	if most := table.keeps(); spares != table.spares.entries || spares > most || len(table.spares.queues) > most {
+		t.Errorf("%d entries and %d queues are kept, and may be %d", spares, len(table.spares.queues), most)
 	}
 	all := length(&table.all, inAll)
 	if counted := int(table.n.Load()); n != all || counted != n || n > max(table.max, 0) {

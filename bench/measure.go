@@ -32,12 +32,6 @@ type row struct {
 	OfFloor                 *spread // added time, 1 being what the floor adds; nil where the floor is lost in noise
 	PerCall                 time.Duration
 	Verdict                 verdict
-	seconds                 []float64 // of each round, for each message
-}
-
-// over is how much longer x took than other, as a ratio: the median of all rounds, since both were in all of them.
-func (x *row) over(other *row) *spread {
-	return ratios(x.seconds, func(round int) float64 { return other.seconds[round] }, 0)
 }
 
 // samples is what the rounds of one contender gave, for each message.
@@ -50,23 +44,34 @@ type timing struct {
 }
 
 // compare lets the contenders do the workload.
-func compare(ctx context.Context, w workload, all []Contender, t timing) (rows []row, err error) {
+func compare(ctx context.Context, w workload, all []Contender, t timing) ([]row, error) {
 	var in []Contender
+	for _, c := range all {
+		if w.takesPart(c) {
+			in = append(in, c)
+		}
+	}
+	got, err := takeTurns(ctx, w, in, t)
+	if err != nil {
+		return nil, err
+	}
+	return evaluate(w, in, got), nil
+}
+
+// takeTurns lets each contender do a batch of the workload in each round, and returns what each needed.
+func takeTurns(ctx context.Context, w workload, in []Contender, t timing) ([]samples, error) {
 	var runners []runner
 	defer func() {
 		for _, r := range runners {
 			r.close()
 		}
 	}()
-	for _, c := range all {
-		if !w.takesPart(c) {
-			continue
-		}
+	for _, c := range in {
 		r, err := w.start(ctx, c)
 		if err != nil {
 			return nil, fmt.Errorf("%s, %s: %w", w.name, c.Name, err)
 		}
-		in, runners = append(in, c), append(runners, r)
+		runners = append(runners, r)
 	}
 	n, err := calibrate(runners[0], t.batch)
 	if err != nil {
@@ -86,7 +91,16 @@ func compare(ctx context.Context, w workload, all []Contender, t timing) (rows [
 			}
 		}
 	}
-	return evaluate(w, in, got), nil
+	return got, nil
+}
+
+// confident is the median with its 95 % confidence interval.
+func confident(v []float64) *spread {
+	v = slices.Sorted(slices.Values(v))
+	// How many lie below the median is how many heads come up of so many coins.
+	away := int(math.Ceil(1.96 * math.Sqrt(float64(len(v))) / 2))
+	middle := len(v) / 2
+	return &spread{v[max(0, middle-away)], v[middle], v[min(len(v)-1, middle+away)]}
 }
 
 // timed is a runner that times each message itself: it waits for part of the answer only.
@@ -152,7 +166,7 @@ func evaluate(w workload, in []Contender, got []samples) (rows []row) {
 		s := &got[k]
 		r := row{
 			Workload: w.name, By: w.by, Contender: c.Name, Allocs: median(s.allocs), Bytes: median(s.bytes),
-			PerCall: time.Duration(median(s.seconds) * float64(time.Second)), seconds: s.seconds,
+			PerCall: time.Duration(median(s.seconds) * float64(time.Second)),
 		}
 		if s != bare {
 			r.Allocs -= median(bare.allocs)

@@ -37,7 +37,7 @@ func Main(more ...Contender) int {
 func program(ctx context.Context, all []Contender, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	quick := flags.Bool("quick", false, "few and short rounds: a look, not a measurement")
-	only := flags.String("only", "", "workloads whose names match this regular expression, and the parts locks and memory if it does; writes no document")
+	only := flags.String("only", "", "workloads whose names match this regular expression, and the parts promises, locks and memory if it does; writes no document")
 	messages := flags.Int("messages", 500_000, "how many messages the memory of long traffic is looked at for")
 	doc := flags.String("doc", "", "the file to write the report to")
 	if err := flags.Parse(args); err != nil {
@@ -85,6 +85,12 @@ func program(ctx context.Context, all []Contender, args []string) error {
 		rep.rows = append(rep.rows, rows...)
 		progress("(%.0f s)\n", time.Since(start).Seconds())
 	}
+	if pick.MatchString("promises") {
+		progress("promises of time\n")
+		if rep.times, err = measurePromises(ctx, all, *quick); err != nil {
+			return err
+		}
+	}
 	if pick.MatchString("locks") {
 		progress("locks that 64 callers wait for\n")
 		if rep.locks, err = measureLocks(ctx, all, *quick); err != nil {
@@ -118,6 +124,69 @@ func writeFile(name string, write func(io.Writer) error) error {
 		return err
 	}
 	return os.Rename(f.Name(), name)
+}
+
+// promised is what there are promises about: differences that are smaller than what the machine does to anybody from
+// one moment to the next. So only those take turns that the promise is about, many times.
+type promised struct {
+	noop, unsampled, sampled *spread // added time, of the bare call and of the floors
+	crowd, event             *spread // added by the edge, of the time without it
+}
+
+func measurePromises(ctx context.Context, all []Contender, quick bool) (*promised, error) {
+	var err error
+	turns := func(w workload, t timing, names ...string) (seconds map[string][]float64) {
+		if quick {
+			t.rounds /= 20
+		}
+		var in []Contender
+		for _, name := range names {
+			c, missing := find(all, name)
+			err = errors.Join(err, missing)
+			in = append(in, c)
+		}
+		if err != nil {
+			return nil
+		}
+		var got []samples
+		got, err = takeTurns(ctx, w, in, t)
+		seconds = map[string][]float64{}
+		for k := range got {
+			seconds[names[k]] = got[k].seconds
+		}
+		return seconds
+	}
+	calls := turns(inProcess()[0], timing{301, 10 * time.Millisecond},
+		nameBare, nameNoop, nameFloorOff, nameUnsampled, nameFloor, nameSampled)
+	crowd := turns(overHTTP(legacy, "echo", 64), timing{801, 50 * time.Millisecond}, nameNoEdge, nameSampled)
+	events := turns(untilFirstEvent(legacy), timing{401, 50 * time.Millisecond}, nameNoEdge, nameSampled)
+	if err != nil {
+		return nil, err
+	}
+	added := func(name string) []float64 {
+		return combine(calls[name], calls[nameBare], func(a, b float64) float64 { return a - b })
+	}
+	ofFloor := func(name, floor string) *spread {
+		s, of := confident(added(name)), confident(added(floor)).Median
+		return &spread{s.Low / of, s.Median / of, s.High / of}
+	}
+	longer := func(a, b float64) float64 { return a/b - 1 }
+	return &promised{
+		noop:      confident(combine(calls[nameNoop], calls[nameBare], longer)),
+		unsampled: ofFloor(nameUnsampled, nameFloorOff),
+		sampled:   ofFloor(nameSampled, nameFloor),
+		crowd:     confident(combine(crowd[nameSampled], crowd[nameNoEdge], longer)),
+		event:     confident(combine(events[nameSampled], events[nameNoEdge], longer)),
+	}, nil
+}
+
+// combine is of each round.
+func combine(a, b []float64, f func(a, b float64) float64) []float64 {
+	v := make([]float64, len(a))
+	for k := range v {
+		v[k] = f(a[k], b[k])
+	}
+	return v
 }
 
 // locks is how long the callers of one contender waited for locks.

@@ -110,6 +110,7 @@ var rawCorpus = []httpCase{
 	{name: "an error that nobody asked for", open: true, steps: one(inSession(`{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"no"}}`), "rejected transport - 400 -")},
 	{name: "a pong that nobody asked for", open: true, steps: one(inSession(`{"jsonrpc":"2.0","id":1,"result":{}}`), "rejected transport - 202 -")},
 	{name: "an answer without an answer", open: true, steps: one(inSession(`{"jsonrpc":"2.0","id":1,"result":null}`), "rejected transport - 202 -")},
+	{name: "an error without an error", open: true, steps: one(inSession(`{"jsonrpc":"2.0","id":1,"error":{}}`), "rejected transport - 202 -")},
 	{name: "an answer without a session", steps: one(rawPost(`{"jsonrpc":"2.0","id":1,"result":{"a":1}}`), "rejected transport - 400 -")},
 	{name: "an answer in a forged session", steps: one(rawPost(`{"jsonrpc":"2.0","id":1,"result":{"a":1}}`, "Mcp-Session-Id: "+forged), "denied transport - 404 - unknown unknown_session")},
 	{name: "an answer whose id is text", open: true, steps: one(inSession(`{"jsonrpc":"2.0","id":"x","result":{"a":1}}`), "rejected transport - 400 -")},

@@ -39,7 +39,7 @@ type Envelope struct {
 	// and of a malformed message, whose answer carries none.
 	ID, Key             string
 	HasResult, HasError bool // there, and not null
-	EmptyResult         bool // there is no error, and the result is null, {} or []
+	EmptyResult         bool // result and error are each not there, null, {} or []
 	Code                int  // error.code
 
 	// Of params.
@@ -133,8 +133,8 @@ type reader struct {
 	idRaw  []byte
 	// resulted says that there is a result, be it null.
 	resulted bool
-	// empty says that the result is one that says nothing.
-	empty bool
+	// empty and emptyError say that the result and the error say nothing.
+	empty, emptyError bool
 	// undecodable says that mcp-go cannot decode a member that it looks at.
 	undecodable bool
 }
@@ -198,8 +198,19 @@ func (r *reader) result() bool {
 		return false
 	}
 	r.undecodable = r.undecodable || r.wide
-	r.empty = first == 'n' || (first == '{' || first == '[') && len(bytes.TrimSpace(raw[1:len(raw)-1])) == 0
+	r.empty = empty(raw)
 	return true
+}
+
+// empty reports whether mcp-go takes a value for one that says nothing.
+func empty(raw []byte) bool {
+	switch raw[0] {
+	case 'n':
+		return true
+	case '{', '[':
+		return len(bytes.TrimSpace(raw[1:len(raw)-1])) == 0
+	}
+	return false
 }
 
 // answers is Envelope.Answers. mcp-go takes the id for a whole number, plain or in a
@@ -232,10 +243,14 @@ func (r *reader) error() bool {
 	}
 	r.e.HasError = first != 'n'
 	r.e.Code = 0
-	if first != '{' {
-		return r.skip()
+	start, ok := r.i, false
+	if first == '{' {
+		ok = r.object(r.errorMember)
+	} else {
+		ok = r.skip()
 	}
-	return r.object(r.errorMember)
+	r.emptyError = ok && empty(r.b[start:r.i])
+	return ok
 }
 
 func (r *reader) errorMember(name []byte) bool {
@@ -263,7 +278,7 @@ func (r *reader) finish(whole bool) {
 	case !r.hasID && (whole || e.Method != ""):
 		e.Kind = Notification
 	}
-	e.EmptyResult = whole && e.Kind != Malformed && !e.HasError && (r.empty || !e.HasResult)
+	e.EmptyResult = whole && e.Kind != Malformed && (r.emptyError || !e.HasError) && (r.empty || !e.HasResult)
 }
 
 // params is what is read of the params. Each member is read on its own: one of a

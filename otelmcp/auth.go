@@ -67,7 +67,8 @@ type AuthDecision struct {
 // with the global providers. It never blocks, and a canceled context loses nothing.
 //
 // An authentication that lets an HTTP request in is recorded when it is known what
-// for: once the message is parsed, before it is handled, or at the end of the request.
+// for: once the message is parsed, before it is handled, or at the end of the request,
+// or before the next decision about it.
 // The event's time is that of the decision.
 //
 // What a field says that is not one of its values reads _OTHER. One call is one
@@ -83,8 +84,8 @@ func (d *AuthDecision) decision() *operation.Decision {
 		Reason:    known(d.Reason, authReasons),
 		Mechanism: known(d.Mechanism, authMechanisms),
 		UserID:    d.UserID, UserRoles: kept(d.Roles),
-		Issuer: d.Issuer, ClientID: d.ClientID, Audience: d.Audience,
-		Required: d.ScopesRequired, Granted: d.ScopesGranted,
+		Issuer: d.Issuer, ClientID: d.ClientID, Audience: kept(d.Audience),
+		Required: kept(d.ScopesRequired), Granted: kept(d.ScopesGranted),
 		Policy: d.Policy, Elapsed: d.Duration,
 	}
 	if out.Kind == "" {
@@ -113,8 +114,8 @@ func (d *AuthDecision) decision() *operation.Decision {
 }
 
 // kept is a copy of what is still read when the program may have changed it.
-func kept(roles []string) []string {
-	return slices.Clone(roles[:min(len(roles), operation.MaxListed)])
+func kept(list []string) []string {
+	return slices.Clone(list[:min(len(list), operation.MaxListed)])
 }
 
 // reasonOf is the reason of a decision that gives none.
@@ -268,8 +269,13 @@ func (m *message) decisions() *operation.Decisions { return &m.Decisions }
 
 func (m *message) decide(ctx context.Context, d *operation.Decision) {
 	complete(d, whoIn(m.Context, &m.Decisions))
+	x, ok := m.edge.(*exchange)
+	ok = ok && m == &x.m
+	if ok {
+		x.tell(m)
+	}
 	m.Decide(ctx, d)
-	if x, ok := m.edge.(*exchange); ok && m == &x.m {
+	if ok {
 		x.tellAround(d)
 	}
 }

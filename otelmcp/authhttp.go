@@ -31,7 +31,8 @@ func (x *exchange) decisions() *operation.Decisions { return &x.m.Decisions }
 
 // decide records who was let in when it is known what for: with the message, once
 // that is parsed and before it is handled, or at the end. All else is recorded now,
-// after what was decided before.
+// after what was decided before. Of the transport HTTP+SSE it is not known whether
+// dispatch will be in the exchange's context: there the 202 is the end.
 func (x *exchange) decide(ctx context.Context, d *operation.Decision) {
 	x.keep(d)
 	if !d.Refused() && d.Kind == semconv.OTelMCPAuthKindAuthentication && x.later(ctx, d) {
@@ -45,10 +46,19 @@ func (x *exchange) decide(ctx context.Context, d *operation.Decision) {
 // decision is recorded with the answer, when it is known what was asked for.
 func (x *exchange) refuse(ctx context.Context, d *operation.Decision) {
 	x.keep(d)
-	x.readRefused()
 	x.mu.Lock()
-	defer x.mu.Unlock()
+	late := x.returned // http.TimeoutHandler, say, has answered in the meantime
+	x.mu.Unlock()
+	if !late {
+		x.readRefused()
+	}
+	x.mu.Lock()
 	x.untold = append(x.untold, untold{d, ctx})
+	over := x.over
+	x.mu.Unlock()
+	if over {
+		x.tell(ctx)
+	}
 }
 
 // later leaves d to be told, if a message may still come.
@@ -60,6 +70,16 @@ func (x *exchange) later(ctx context.Context, d *operation.Decision) bool {
 	}
 	x.untold = append(x.untold, untold{d, ctx})
 	return true
+}
+
+// told is the context of what is told with the message. Until that has a span of its
+// own, its context can have the one that the caller named, which is not to be followed
+// where callers do not choose the trace. It is for the message's owner.
+func (x *exchange) told() context.Context {
+	if x.i.cfg.publicEndpoint && !x.m.SpanContext().IsValid() {
+		return x.Context
+	}
+	return &x.m
 }
 
 // tell records what was left to be told, in the trace of ctx, or else in that in
@@ -207,7 +227,7 @@ func subjectOfCertificate(c *x509.Certificate) string {
 // recorded. It runs when all is known of the response.
 func (x *exchange) observe() {
 	m := &x.m
-	x.tell(m.Context)
+	x.tell(x.told())
 	switch {
 	case m.Decisions.Refused() && m.HTTPStatus >= http.StatusBadRequest:
 	case x.sessionRefused():

@@ -345,7 +345,7 @@ func (v *verdict) know(info *TokenInfo) {
 		v.Mechanism = known(info.Mechanism, authMechanisms)
 	}
 	v.UserID, v.UserRoles, v.ClientID = info.UserID, kept(info.Roles), info.ClientID
-	v.Issuer, v.Audience, v.Granted = info.Issuer, info.Audience, info.Scopes
+	v.Issuer, v.Audience, v.Granted = info.Issuer, kept(info.Audience), kept(info.Scopes)
 }
 
 func (v *verdict) refuse(status int, reason, code, description string) {

@@ -92,7 +92,7 @@ func (i *Instrumentation) parse(ctx context.Context, m *message, id, request any
 	}
 	m.Publish(operation.Parsed)
 	if x, ok := m.edge.(*exchange); ok && m == &x.m {
-		x.tell(m)
+		x.tell(x.told())
 	}
 }
 

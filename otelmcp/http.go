@@ -441,7 +441,7 @@ func (x *exchange) record() {
 func (x *exchange) tryRecord() {
 	defer x.i.rec.Guard()
 	defer x.body.release(!x.adopted)
-	defer x.tell(&x.m) // what is recorded as nobody's message, or as another one's
+	defer func() { x.tell(x.told()) }() // what is recorded as nobody's message, or as another one's
 	res := x.result()
 	m := &x.m
 	var unread int
@@ -956,6 +956,9 @@ func (x *exchange) headerLocked(status int) {
 	switch status {
 	case http.StatusAccepted:
 		x.accepted()
+		if x.messageSession() != "" {
+			x.tell(x)
+		}
 	case http.StatusUnauthorized, http.StatusForbidden:
 		x.challenges = h.Values("WWW-Authenticate")
 	}

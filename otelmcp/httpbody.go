@@ -126,8 +126,12 @@ const maxPooled = 64 << 10
 
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && b.inner.Trailer == nil { // net/http knows the request that it made
-		b.inner.Trailer = b.x.r.Trailer
+	if err != nil {
+		b.mu.Lock()                 // readRefused may read beside readRest
+		if b.inner.Trailer == nil { // net/http knows the request that it made
+			b.inner.Trailer = b.x.r.Trailer
+		}
+		b.mu.Unlock()
 	}
 	b.see(p[:clamp(n, len(p))], err)
 	return n, err

@@ -95,8 +95,8 @@ const howToRead = `
   an unknown method, unreadable bytes; on the client a refusal, an error and a lost connection. **Together** is how many of 16 calls
   that were in flight at once were recorded, each client counting its ids from 1 as clients do. All of it is found by asking each
   contender's exporters, not from documentation: what is cheap because it sees little shows here.
-- All providers batch and discard, and take attributes of log records as they come, as those of ` + "`exporters.Setup`" + ` do.
-  "Default log provider" shows what it costs where the SDK looks for attributes that repeat. "No-op" is without any SDK.
+- All providers batch and discard. Those of logs take attributes as they come, as the SDK does in ` + "`exporters.Setup`" + `, whose own
+  quicker search for attributes that repeat is not in these numbers. "Default log provider" shows what it costs where the SDK looks for attributes that repeat. "No-op" is without any SDK.
 
 `
 

@@ -634,7 +634,7 @@ func check(t *testing.T, events []event, get func(event, string) string) {
 			need("who", "user.id", "otelmcp.auth.client_id", "otelmcp.client.name", "user_agent.original")
 			need("from where", "client.address")
 		}
-		// An exchange without a message has a trace id only if its HTTP headers had one.
+		// What is told without a message has a trace id only if the HTTP headers had one.
 		if !message && !client {
 			need("which message", "client.port")
 		} else if !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(ask("trace_id")) {

@@ -67,9 +67,9 @@ type AuthDecision struct {
 // with the global providers. It never blocks, and a canceled context loses nothing.
 //
 // An authentication that lets an HTTP request in is recorded when it is known what
-// for: once the message is parsed, before it is handled, or at the end of the request,
-// or before the next decision about it.
-// The event's time is that of the decision.
+// for: once the message is parsed, before it is handled. If there is another decision
+// or the end of the request before that (or, over HTTP+SSE, the 202), it is recorded
+// then. The event's time is that of the decision.
 //
 // What a field says that is not one of its values reads _OTHER. One call is one
 // decision: a response of 401 or 403 that follows it makes none of its own.

@@ -133,7 +133,7 @@ func (p metaPropagator) ExtractMeta(ctx context.Context, meta *mcp.Meta) context
 
 // extractMeta takes the parent from _meta, when it names one.
 func (m *message) extractMeta(fields map[string]any) {
-	m.traceparent = traceparent(fields)
+	m.traceparent, _ = fields["traceparent"].(string)
 	m.Context = m.i.extract(m.Context, metaCarrier(fields))
 	sc := m.i.spanContext(m.Context)
 	m.fromMeta = sc.IsValid() && !sameSpan(sc, m.ambient)

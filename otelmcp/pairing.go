@@ -393,8 +393,3 @@ func (w *line) onlyDispatch(code int) bool {
 	return slices.Contains([]int{0, operation.CodeMethodNotFound, operation.CodeInternalError, operation.CodeResourceNotFound}, code) ||
 		code == operation.CodeInvalidParams && !w.e.VersionInMeta && w.unread == 0
 }
-
-func traceparent(meta map[string]any) string {
-	s, _ := meta["traceparent"].(string)
-	return s
-}

@@ -31,7 +31,7 @@ const maxArgumentNames = 64
 type arguments struct {
 	names  []string // as in the schema, sorted
 	mu     sync.RWMutex
-	byMask map[uint64]attribute.KeyValue
+	byMask map[uint64]*attribute.KeyValue
 }
 
 // newArguments is for a tool whose schema has these properties.
@@ -62,9 +62,9 @@ func argumentsOf(t *mcp.Tool) *arguments {
 	return newArguments(properties)
 }
 
-// present returns the names that args has as an attribute, without a key when
-// there are none, and their number.
-func (a *arguments) present(args map[string]any) (attribute.KeyValue, int) {
+// present returns the names that args has as an attribute, nil when there are
+// none, and their number.
+func (a *arguments) present(args map[string]any) (*attribute.KeyValue, int) {
 	var mask uint64
 	n := 0
 	for k, name := range a.names {
@@ -88,17 +88,17 @@ func (a *arguments) find(name []byte) (k int, ok bool) {
 	})
 }
 
-// named returns the names at the places in mask as an attribute, without a key when
-// there are none.
-func (a *arguments) named(mask uint64) attribute.KeyValue {
+// named returns the names at the places in mask as an attribute, nil when there are
+// none.
+func (a *arguments) named(mask uint64) *attribute.KeyValue {
 	if mask == 0 {
-		return attribute.KeyValue{}
+		return nil
 	}
 	a.mu.RLock()
-	kv, ok := a.byMask[mask]
+	known := a.byMask[mask]
 	a.mu.RUnlock()
-	if ok {
-		return kv
+	if known != nil {
+		return known
 	}
 	var names []string
 	for k, name := range a.names[:min(len(a.names), maxArgumentNames)] {
@@ -106,16 +106,16 @@ func (a *arguments) named(mask uint64) attribute.KeyValue {
 			names = append(names, scrub.Name(name, operation.MaxName))
 		}
 	}
-	kv = semconv.OTelMCPToolArgumentsNamesKey.StringSlice(names)
+	kv := semconv.OTelMCPToolArgumentsNamesKey.StringSlice(names)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.byMask == nil {
-		a.byMask = make(map[uint64]attribute.KeyValue)
+		a.byMask = make(map[uint64]*attribute.KeyValue)
 	}
 	if len(a.byMask) < maxCombinations {
-		a.byMask[mask] = kv
+		a.byMask[mask] = &kv
 	}
-	return kv
+	return &kv
 }
 
 // maxCombinations bounds the cache of one tool.

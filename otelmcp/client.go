@@ -177,9 +177,9 @@ func (r *remote) describe(c *call) {
 
 // argumentNames tells which of the arguments in raw the tool declares, and how
 // many others there are.
-func argumentNames(declared *arguments, raw []byte) (names attribute.KeyValue, undeclared int) {
+func argumentNames(declared *arguments, raw []byte) (names *attribute.KeyValue, undeclared int) {
 	if len(raw) == 0 || raw[0] != '{' {
-		return names, 0
+		return nil, 0
 	}
 	var mask uint64
 	jsonrpc.Members(raw, func(name, _ []byte) {

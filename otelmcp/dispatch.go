@@ -13,6 +13,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,12 +38,12 @@ import (
 type message struct {
 	operation.Operation
 	i        *Instrumentation
-	ambient  trace.SpanContext // the span around the dispatch, if any
-	fromMeta bool              // _meta names the parent
-	atEdge   bool              // it came through an edge
-	onLedger bool              // an edge has counted it, and settles it
-	edge     edge              // which ends it; nil when dispatch does
-	session  string            // the id that mcp-go gave its session
+	links    []trace.SpanContext // what belongs to its span and is not the parent
+	fromMeta bool                // _meta names the parent
+	atEdge   bool                // it came through an edge
+	onLedger bool                // an edge has counted it, and settles it
+	edge     edge                // which ends it; nil when dispatch does
+	session  string              // the id that mcp-go gave its session
 	// integrity is what is odd about its session, if anything.
 	integrity string
 	// traceparent is what _meta said, as it stands there.
@@ -105,8 +106,7 @@ func (i *Instrumentation) newMessage(ctx context.Context) *message {
 }
 
 func (m *message) init(i *Instrumentation, ctx context.Context) {
-	m.i = i
-	m.ambient = i.spanContext(ctx)
+	m.i, m.links = i, nil
 	i.rec.Init(&m.Operation, ctx, operation.RoleServer)
 }
 
@@ -131,18 +131,23 @@ func (p metaPropagator) ExtractMeta(ctx context.Context, meta *mcp.Meta) context
 	return m
 }
 
-// extractMeta takes the parent from _meta, when it names one.
+// extractMeta takes the parent from _meta, when it names one. A span around the
+// dispatch is then linked.
 func (m *message) extractMeta(fields map[string]any) {
 	m.traceparent, _ = fields["traceparent"].(string)
+	ambient := m.i.spanContext(m.Context)
 	m.Context = m.i.extract(m.Context, metaCarrier(fields))
 	sc := m.i.spanContext(m.Context)
-	m.fromMeta = sc.IsValid() && !sameSpan(sc, m.ambient)
+	m.fromMeta = sc.IsValid() && !sameSpan(sc, ambient)
+	if m.fromMeta && ambient.IsValid() {
+		m.links = append(m.links, ambient)
+	}
 }
 
 // extractHeaders takes the parent from HTTP headers, when nothing that goes
 // before them named one.
 func (m *message) extractHeaders(headers http.Header) {
-	if !m.fromMeta && !m.ambient.IsValid() && len(headers) > 0 {
+	if len(headers) > 0 && !m.i.spanContext(m.Context).IsValid() {
 		m.Context = m.i.extract(m.Context, propagation.HeaderCarrier(headers))
 	}
 }
@@ -252,18 +257,14 @@ func (m *message) beginSpan() {
 	i := m.i
 	m.Silent = m.Silent || i.silent(m.Context, m.Method.Text)
 	// What the caller sent is the parent, unless callers do not choose the trace;
-	// then it is linked, as is a span around the dispatch that is not the parent.
-	var links []trace.SpanContext
+	// then it is linked.
 	if m.NewRoot = i.cfg.publicEndpoint; m.NewRoot {
 		if sent := i.spanContext(m.Context); sent.IsValid() {
 			// Its ids only: tracestate is free text.
-			links = append(links, sent.WithTraceState(trace.TraceState{}))
+			m.links = slices.Insert(m.links, 0, sent.WithTraceState(trace.TraceState{}))
 		}
 	}
-	if m.fromMeta && m.ambient.IsValid() {
-		links = append(links, m.ambient)
-	}
-	m.Begin(links...)
+	m.Begin(m.links...)
 }
 
 // checkSession records what is odd about the session id that an HTTP request

@@ -84,8 +84,8 @@ func NewOTelMCPServerSessionsActive(m metric.Meter) (metric.Int64UpDownCounter, 
 
 // NewOTelMCPServerOperationsActive makes the instrument
 // otelmcp.server.operations.active: The number of operations in flight.
-func NewOTelMCPServerOperationsActive(m metric.Meter) (metric.Int64UpDownCounter, error) {
-	return m.Int64UpDownCounter(
+func NewOTelMCPServerOperationsActive(m metric.Meter) (metric.Int64ObservableUpDownCounter, error) {
+	return m.Int64ObservableUpDownCounter(
 		OTelMCPServerOperationsActiveName,
 		metric.WithDescription("The number of operations in flight."),
 		metric.WithUnit("{operation}"),

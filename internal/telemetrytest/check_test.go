@@ -4,6 +4,7 @@
 package telemetrytest
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -274,9 +275,14 @@ func TestCheckFails(t *testing.T) {
 		{
 			name: "method of an attacker on a metric",
 			emit: func(t *testing.T, c *Capture) {
-				n, err := semconv.NewOTelMCPServerOperationsActive(c.MeterProvider().Meter(DefaultScope))
+				meter := c.MeterProvider().Meter(DefaultScope)
+				n, err := semconv.NewOTelMCPServerOperationsActive(meter)
 				must(t, err)
-				n.Add(t.Context(), 1, metric.WithAttributes(semconv.MCPMethodNameKey.String("evil")))
+				_, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+					o.ObserveInt64(n, 1, metric.WithAttributes(semconv.MCPMethodNameKey.String("evil")))
+					return nil
+				}, n)
+				must(t, err)
 			},
 			want: `metric otelmcp.server.operations.active: attribute mcp.method.name has the value "evil"`,
 		},

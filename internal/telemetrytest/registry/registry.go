@@ -83,6 +83,7 @@ type Metric struct {
 	Name, Instrument, Unit, Brief, Note string
 	ValueType                           string // "int" or "double"
 	Boundaries                          []float64
+	Observable                          bool // read when metrics are collected
 	Ours                                bool
 	Attributes                          []Ref
 }

@@ -106,7 +106,7 @@ metrics:
     unit: "{item}"
     brief: A count.
     stability: development
-    annotations: {code_generation: {metric_value_type: int}}
+    annotations: {code_generation: {metric_value_type: int}, otelmcp: {observable: true}}
 events:
   - name: otelmcp.done
     brief: It is done.
@@ -170,8 +170,11 @@ func TestLoad(t *testing.T) {
 	}; !slices.Equal(got, want) {
 		t.Errorf("event has %q, want %q", got, want)
 	}
-	if m := r.Metrics[0]; !slices.Equal(m.Boundaries, []float64{1, 2}) || m.ValueType != "int" || m.Unit != "By" {
+	if m := r.Metrics[0]; !slices.Equal(m.Boundaries, []float64{1, 2}) || m.ValueType != "int" || m.Unit != "By" || m.Observable {
 		t.Errorf("metric %+v", m)
+	}
+	if m := r.Metrics[1]; !m.Observable {
+		t.Errorf("metric %+v is not observable", m)
 	}
 }
 
@@ -244,6 +247,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"no boundaries", m, "{boundaries: [1, 2]}", "{}", "metric otelmcp.size: a histogram needs boundaries"},
 		{"boundaries descend", m, "[1, 2]", "[2, 1]", "metric otelmcp.size: boundaries do not ascend at 1"},
 		{"boundaries of a counter", m, "instrument: histogram", "instrument: counter", "metric otelmcp.size: boundaries on a counter"},
+		{"histogram that is observed", m, "boundaries: [1, 2]", "boundaries: [1, 2], observable: true", "metric otelmcp.size: a histogram cannot be observable"},
 		{"high cardinality on a metric", m, "      - ref: mcp.method.name", "      - ref: user.id", "metric otelmcp.size: attribute user.id must not be on a metric"},
 		{"no severities", m, "{severities: [INFO]}", "{}", "event otelmcp.done: no severities"},
 		{"severity", m, "[INFO]", "[NOTICE]", `event otelmcp.done: severity "NOTICE"`},

@@ -325,6 +325,7 @@ func (r *resolver) metric(d *metricDef, ours bool) {
 		Name: d.Name, Instrument: d.Instrument, Unit: d.Unit, Brief: text(d.Brief), Note: text(d.Note), Ours: ours,
 		ValueType:  d.Annotations.CodeGeneration.MetricValueType,
 		Boundaries: d.Annotations.OTelMCP.Boundaries,
+		Observable: d.Annotations.OTelMCP.Observable,
 		Attributes: r.refs(where, nil, d.Attributes),
 	}
 	if m.Unit == "" {
@@ -334,6 +335,9 @@ func (r *resolver) metric(d *metricDef, ours bool) {
 	case "histogram":
 		if len(m.Boundaries) == 0 {
 			r.errorf("%s: a histogram needs boundaries", where)
+		}
+		if m.Observable {
+			r.errorf("%s: a histogram cannot be observable", where)
 		}
 	case "counter", "updowncounter":
 		if len(m.Boundaries) > 0 {

@@ -158,6 +158,7 @@ type metricDef struct {
 		} `yaml:"code_generation"`
 		OTelMCP struct {
 			Boundaries []float64 `yaml:"boundaries"`
+			Observable bool      `yaml:"observable"`
 		} `yaml:"otelmcp"`
 	} `yaml:"annotations"`
 }

@@ -8,6 +8,12 @@ package operation
 // once so that the hot path builds none.
 
 import (
+	"context"
+	"errors"
+	"runtime"
+	"sync/atomic"
+
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
@@ -20,9 +26,14 @@ import (
 const Other = "_OTHER"
 
 type method struct {
-	name   string // bounded: an MCP method, or Other
-	start  [roles][]trace.SpanStartOption
-	active []metric.AddOption
+	name  string // bounded: an MCP method, or Other
+	start [roles][]trace.SpanStartOption
+
+	// How many of it are in flight, which is read when metrics are collected: the
+	// message pays for no measurement.
+	active  atomic.Int64
+	begun   atomic.Bool // there has been one
+	observe []metric.ObserveOption
 }
 
 func newMethods(extra []attribute.KeyValue) map[string]*method {
@@ -42,8 +53,52 @@ func newMethod(name string, extra []attribute.KeyValue) *method {
 			RoleServer: {trace.WithSpanKind(trace.SpanKindServer), attr},
 			RoleClient: {trace.WithSpanKind(trace.SpanKindClient), attr},
 		},
-		active: []metric.AddOption{metric.WithAttributeSet(
+		observe: []metric.ObserveOption{metric.WithAttributeSet(
 			attribute.NewSet(append([]attribute.KeyValue{semconv.MCPMethodNameKey.String(name)}, extra...)...))},
+	}
+}
+
+// enter counts one in, and leave counts it out.
+func (m *method) enter() {
+	m.active.Add(1)
+	if !m.begun.Load() {
+		m.begun.Store(true)
+	}
+}
+
+func (m *method) leave() { m.active.Add(-1) }
+
+// observeActive has meter ask how many operations are in flight, until r is gone.
+// Servers that share a provider add up.
+func (r *Recorder) observeActive(meter metric.Meter) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("otelmcp: the meter provider panics where callbacks are registered")
+		}
+	}()
+	gauge, err := semconv.NewOTelMCPServerOperationsActive(meter)
+	if err != nil || gauge == nil {
+		return err
+	}
+	methods := r.methods // and not r, which could not go then
+	reg, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		for _, m := range methods {
+			if m.begun.Load() {
+				o.ObserveInt64(gauge, m.active.Load(), m.observe...)
+			}
+		}
+		return nil
+	}, gauge)
+	if err == nil && reg != nil {
+		runtime.AddCleanup(r, unregister, reg)
+	}
+	return err
+}
+
+func unregister(reg metric.Registration) {
+	defer func() { _ = recover() }()
+	if err := reg.Unregister(); err != nil {
+		otel.Handle(err)
 	}
 }
 

@@ -55,8 +55,11 @@ type Name struct {
 	Known bool
 }
 
+// bound reports whether n may stand on metrics as it is.
+func (n Name) bound() bool { return n.Known || n.Text == "" }
+
 func (n Name) bounded() string {
-	if n.Text == "" || n.Known {
+	if n.bound() {
 		return n.Text
 	}
 	return Other
@@ -102,9 +105,9 @@ type Operation struct {
 
 	// Of a tool call.
 	ToolDigest     string
-	ArgumentNames  attribute.KeyValue // declared in the tool's schema, and present
-	Undeclared     int                // how many others are present
-	ArgumentsSize  int                // bytes of JSON
+	ArgumentNames  *attribute.KeyValue // declared in the tool's schema, and present
+	Undeclared     int                 // how many others are present
+	ArgumentsSize  int                 // bytes of JSON
 	Content        []attribute.KeyValue
 	ContentTrimmed int // bytes that the caps took from Content
 
@@ -205,7 +208,8 @@ func (o *Operation) Begin(links ...trace.SpanContext) {
 		o.startSpan(opts)
 	}
 	if o.Role == RoleServer && !o.Instant && !o.rec.client {
-		o.countActive()
+		o.active = true
+		o.method.enter()
 	}
 }
 
@@ -228,12 +232,6 @@ func (o *Operation) enrichSpan() {
 	defer o.rec.Guard()
 	o.span = trace.SpanFromContext(o.Context)
 	o.recording = o.span.IsRecording()
-}
-
-func (o *Operation) countActive() {
-	defer o.rec.Guard()
-	o.active = true
-	o.rec.operationsActive.Add(o.Context, 1, o.method.active...)
 }
 
 // Recording reports whether the operation has a span that records.
@@ -278,6 +276,9 @@ func (o *Operation) Finish() (recorded bool) {
 		o.detached.Context = ctx
 		ctx = &o.detached
 	}
+	if o.active {
+		o.method.leave()
+	}
 	res := o.resolve()
 	key := seriesKey{
 		method:          o.Method.bounded(),
@@ -305,15 +306,18 @@ func (o *Operation) Finish() (recorded bool) {
 	logging, recorded := o.rec.enabled(ctx, sev)
 	if logging || o.recording {
 		buf := attrPool.Get().(*[]attribute.KeyValue)
-		attrs := o.attributes((*buf)[:0], s, &res)
 		message := o.clean(semconv.OTelMCPOperationErrorMessageKey, scrub.Text(o.Message, MaxMessage))
+		attrs := ofEvent((*buf)[:0], elapsed, message)
+		shared := len(attrs)
+		attrs = o.attributes(attrs, s)
 		if logging {
-			recorded = o.emitEvent(ctx, s, attrs, sev, sevText, end, message)
+			recorded = o.emitEvent(ctx, s, attrs, sev, sevText, end)
 		}
 		if o.recording {
-			o.emitSpan(s, attrs, res.errorType, message)
+			attrs = o.ofSpan(attrs)
+			o.emitSpan(s, attrs[shared:], res.errorType, message)
 		}
-		clear(attrs[:cap(attrs)])
+		clear(attrs) // all that was written: a slice in the pool must keep nothing alive
 		*buf = attrs[:0]
 		attrPool.Put(buf)
 	}
@@ -335,26 +339,34 @@ var attrPool = sync.Pool{New: func() any {
 // keeps none.
 var optsPool = sync.Pool{New: func() any { return new([]trace.SpanStartOption) }}
 
-// attributes is the one place where facts become attributes. The span and the
-// event carry the result; the metrics carry its bounded part, s.attrs.
-func (o *Operation) attributes(attrs []attribute.KeyValue, s *series, res *result) []attribute.KeyValue {
-	attrs = append(attrs, s.attrs...)
-	for i := range attrs { // the bounded stand-in gives way to what the peer sent
-		switch attrs[i].Key {
-		case semconv.MCPMethodNameKey:
-			o.restore(&attrs[i], o.Method)
-		case semconv.GenAIToolNameKey:
-			o.restore(&attrs[i], o.Tool)
-		case semconv.GenAIPromptNameKey:
-			o.restore(&attrs[i], o.Prompt)
-		}
-	}
+// ofEvent appends what only the event carries.
+func ofEvent(attrs []attribute.KeyValue, elapsed float64, message string) []attribute.KeyValue {
 	attrs = append(attrs,
-		semconv.OTelMCPRoleKey.String(o.Role.String()),
-		semconv.OTelMCPTransportKey.String(o.Transport),
-		semconv.OTelMCPStageKey.String(o.Stage),
-		semconv.OTelMCPOutcomeKey.String(res.outcome),
-	)
+		semconv.EventNameKey.String(semconv.OTelMCPOperationEventName),
+		semconv.OTelMCPOperationDurationKey.Float64(elapsed))
+	if message != "" {
+		attrs = append(attrs, semconv.OTelMCPOperationErrorMessageKey.String(message))
+	}
+	return attrs
+}
+
+// ofSpan appends what only the span carries.
+func (o *Operation) ofSpan(attrs []attribute.KeyValue) []attribute.KeyValue {
+	attrs = append(attrs, o.Content...)
+	if o.ContentTrimmed > 0 {
+		attrs = append(attrs, semconv.OTelMCPContentTruncatedKey.Int(o.ContentTrimmed))
+	}
+	return attrs
+}
+
+// attributes is the one place where facts become attributes, for the span and the
+// event. What is bounded of them is in s; most of that stands on metrics, too.
+func (o *Operation) attributes(attrs []attribute.KeyValue, s *series) []attribute.KeyValue {
+	names := len(attrs)
+	attrs = append(attrs, s.attrs...)
+	if !o.Method.bound() || !o.Tool.bound() || !o.Prompt.bound() {
+		o.restore(attrs[names:])
+	}
 	if o.RequestID != "" {
 		attrs = append(attrs, semconv.JSONRPCRequestIDKey.String(o.clean(semconv.JSONRPCRequestIDKey, scrub.Name(o.RequestID, MaxName))))
 	}
@@ -391,8 +403,8 @@ func (o *Operation) attributes(attrs []attribute.KeyValue, s *series, res *resul
 	if o.ToolDigest != "" {
 		attrs = append(attrs, semconv.OTelMCPToolDigestKey.String(o.ToolDigest))
 	}
-	if o.ArgumentNames.Key != "" {
-		attrs = append(attrs, o.ArgumentNames)
+	if o.ArgumentNames != nil {
+		attrs = append(attrs, *o.ArgumentNames)
 	}
 	if o.Undeclared > 0 {
 		attrs = append(attrs, semconv.OTelMCPToolArgumentsUndeclaredKey.Int(o.Undeclared))
@@ -414,9 +426,21 @@ func (o *Operation) attributes(attrs []attribute.KeyValue, s *series, res *resul
 	return append(attrs, o.rec.extra...)
 }
 
-func (o *Operation) restore(kv *attribute.KeyValue, n Name) {
-	if !n.Known {
-		*kv = kv.Key.String(o.clean(kv.Key, scrub.Name(n.Text, MaxName)))
+// restore puts what the peer sent in the place of its bounded stand-in.
+func (o *Operation) restore(attrs []attribute.KeyValue) {
+	for i := range attrs {
+		kv, n := &attrs[i], Name{}
+		switch kv.Key {
+		case semconv.MCPMethodNameKey:
+			n = o.Method
+		case semconv.GenAIToolNameKey:
+			n = o.Tool
+		case semconv.GenAIPromptNameKey:
+			n = o.Prompt
+		}
+		if !n.bound() {
+			*kv = kv.Key.String(o.clean(kv.Key, scrub.Name(n.Text, MaxName)))
+		}
 	}
 }
 
@@ -444,7 +468,7 @@ func (r *Recorder) enabled(ctx context.Context, sev log.Severity) (on, said bool
 }
 
 func (o *Operation) emitEvent(ctx context.Context, s *series, attrs []attribute.KeyValue,
-	sev log.Severity, sevText string, end time.Time, message string,
+	sev log.Severity, sevText string, end time.Time,
 ) (done bool) {
 	defer o.rec.Guard()
 	var rec log.Record
@@ -454,14 +478,7 @@ func (o *Operation) emitEvent(ctx context.Context, s *series, attrs []attribute.
 	rec.SetSeverity(sev)
 	rec.SetSeverityText(sevText)
 	rec.SetBody(attribute.StringValue(s.body))
-	// One call: every further one may grow the record again.
-	attrs = append(attrs,
-		semconv.EventNameKey.String(semconv.OTelMCPOperationEventName),
-		semconv.OTelMCPOperationDurationKey.Float64(end.Sub(o.start).Seconds()))
-	if message != "" {
-		attrs = append(attrs, semconv.OTelMCPOperationErrorMessageKey.String(message))
-	}
-	rec.AddAttributes(attrs...)
+	rec.AddAttributes(attrs...) // in one call: every further one may grow the record again
 	o.rec.logger.Emit(ctx, rec)
 	return true
 }
@@ -470,12 +487,6 @@ func (o *Operation) emitSpan(s *series, attrs []attribute.KeyValue, errorType, m
 	defer o.rec.Guard()
 	if s.spanName != o.method.name && !o.Enrich {
 		o.span.SetName(s.spanName)
-	}
-	if len(o.Content) > 0 {
-		attrs = append(attrs, o.Content...)
-	}
-	if o.ContentTrimmed > 0 {
-		attrs = append(attrs, semconv.OTelMCPContentTruncatedKey.Int(o.ContentTrimmed))
 	}
 	o.span.SetAttributes(attrs...)
 	if errorType != "" && !o.Enrich {
@@ -487,9 +498,6 @@ func (o *Operation) emitSpan(s *series, attrs []attribute.KeyValue, errorType, m
 }
 
 func (o *Operation) emitMetrics(ctx context.Context, s *series, elapsed float64) (counted bool) {
-	if o.active {
-		o.countInactive(ctx)
-	}
 	counted = o.countMessage(ctx, s)
 	if !o.Silent && o.Method.Text != "" {
 		o.recordDuration(ctx, s, elapsed)
@@ -508,11 +516,6 @@ func (o *Operation) recordSizes(ctx context.Context, s *series) {
 	if o.ResponseSize > 0 {
 		o.rec.responseSize.Record(ctx, int64(o.ResponseSize), s.sizes...)
 	}
-}
-
-func (o *Operation) countInactive(ctx context.Context) {
-	defer o.rec.Guard()
-	o.rec.operationsActive.Add(ctx, -1, o.method.active...)
 }
 
 func (o *Operation) countMessage(ctx context.Context, s *series) (done bool) {

@@ -58,17 +58,16 @@ type Recorder struct {
 	hashKey   []byte
 	hashKeyID string
 
-	serverDuration   metric.Float64Histogram
-	clientDuration   metric.Float64Histogram
-	sessionDuration  metric.Float64Histogram
-	messages         metric.Int64Counter
-	operationsActive metric.Int64UpDownCounter
-	sessionsActive   metric.Int64UpDownCounter
-	refused          metric.Int64Counter
-	requestSize      metric.Int64Histogram
-	responseSize     metric.Int64Histogram
-	decisions        metric.Int64Counter
-	authDuration     metric.Float64Histogram
+	serverDuration  metric.Float64Histogram
+	clientDuration  metric.Float64Histogram
+	sessionDuration metric.Float64Histogram
+	messages        metric.Int64Counter
+	sessionsActive  metric.Int64UpDownCounter
+	refused         metric.Int64Counter
+	requestSize     metric.Int64Histogram
+	responseSize    metric.Int64Histogram
+	decisions       metric.Int64Counter
+	authDuration    metric.Float64Histogram
 
 	methods  map[string]*method
 	refusals map[string][]metric.AddOption // by reason: a full table may refuse something of every message
@@ -109,17 +108,19 @@ func New(c Config) *Recorder {
 	r.clientDuration = create(meter, semconv.NewMCPClientOperationDuration, metric.Float64Histogram(metricnoop.Float64Histogram{}), &errs)
 	r.sessionDuration = create(meter, newSessionDuration, metric.Float64Histogram(metricnoop.Float64Histogram{}), &errs)
 	r.messages = create(meter, newMessages, metric.Int64Counter(metricnoop.Int64Counter{}), &errs)
-	r.operationsActive = create(meter, semconv.NewOTelMCPServerOperationsActive, metric.Int64UpDownCounter(metricnoop.Int64UpDownCounter{}), &errs)
 	r.sessionsActive = create(meter, semconv.NewOTelMCPServerSessionsActive, metric.Int64UpDownCounter(metricnoop.Int64UpDownCounter{}), &errs)
 	r.refused = create(meter, semconv.NewOTelMCPTelemetryRefused, metric.Int64Counter(metricnoop.Int64Counter{}), &errs)
 	r.requestSize = create(meter, semconv.NewOTelMCPServerRequestSize, metric.Int64Histogram(metricnoop.Int64Histogram{}), &errs)
 	r.responseSize = create(meter, semconv.NewOTelMCPServerResponseSize, metric.Int64Histogram(metricnoop.Int64Histogram{}), &errs)
 	r.decisions = create(meter, semconv.NewOTelMCPAuthDecisions, metric.Int64Counter(metricnoop.Int64Counter{}), &errs)
 	r.authDuration = create(meter, semconv.NewOTelMCPAuthDuration, metric.Float64Histogram(metricnoop.Float64Histogram{}), &errs)
+	r.methods = newMethods(c.Attributes)
+	if !c.Client {
+		errs = append(errs, r.observeActive(meter))
+	}
 	if err := errors.Join(errs...); err != nil {
 		otel.Handle(err)
 	}
-	r.methods = newMethods(c.Attributes)
 	r.refusals = make(map[string][]metric.AddOption)
 	for _, reason := range []string{
 		semconv.OTelMCPRefusedReasonSessionTable, semconv.OTelMCPRefusedReasonNameTable, semconv.OTelMCPRefusedReasonTaskTable,

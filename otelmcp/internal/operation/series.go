@@ -50,7 +50,7 @@ func (k *seriesKey) room() int {
 }
 
 type series struct {
-	attrs    []attribute.KeyValue // the conventions' metric attributes
+	attrs    []attribute.KeyValue // what the span and the event carry of the key
 	duration []metric.RecordOption
 	messages []metric.AddOption
 	sizes    []metric.RecordOption
@@ -121,12 +121,14 @@ func newSeries(k *seriesKey, extra []attribute.KeyValue) *series {
 
 	durationSet := attribute.NewSet(append(slices.Clip(s.attrs), extra...)...)
 	s.duration = []metric.RecordOption{metric.WithAttributeSet(durationSet)}
-	messageSet := attribute.NewSet(append([]attribute.KeyValue{
+	what := []attribute.KeyValue{
 		semconv.OTelMCPRoleKey.String(k.role.String()),
 		semconv.OTelMCPStageKey.String(k.stage),
 		semconv.OTelMCPOutcomeKey.String(k.outcome),
 		semconv.OTelMCPTransportKey.String(k.transport),
-	}, extra...)...)
+	}
+	s.attrs = append(s.attrs, what...)
+	messageSet := attribute.NewSet(append(what, extra...)...)
 	s.messages = []metric.AddOption{metric.WithAttributeSet(messageSet)}
 	sizes := []attribute.KeyValue{semconv.OTelMCPTransportKey.String(k.transport)}
 	if k.method != "" {

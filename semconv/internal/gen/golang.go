@@ -175,8 +175,11 @@ func metrics(f *file, reg *registry.Registry) {
 	f.printf(")\n")
 	for _, m := range reg.Metrics {
 		goName := f.declare("New"+camel(m.Name), m.Name)
-		kind := map[string]string{"int": "Int64", "double": "Float64"}[m.ValueType] +
-			map[string]string{"counter": "Counter", "updowncounter": "UpDownCounter", "histogram": "Histogram"}[m.Instrument]
+		kind := map[string]string{"int": "Int64", "double": "Float64"}[m.ValueType]
+		if m.Observable {
+			kind += "Observable"
+		}
+		kind += map[string]string{"counter": "Counter", "updowncounter": "UpDownCounter", "histogram": "Histogram"}[m.Instrument]
 		f.printf("\n")
 		f.comment("", fmt.Sprintf("%s makes the instrument %s: %s", goName, m.Name, m.Brief))
 		f.printf("func %s(m metric.Meter) (metric.%s, error) {\n", goName, kind)

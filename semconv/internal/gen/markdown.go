@@ -75,6 +75,9 @@ turn it on; everything else is there whenever it is known.
 			}
 			p.printf(" Bucket boundaries: %s.", strings.Join(b, ", "))
 		}
+		if m.Observable {
+			p.printf(" Observable: its value is read when metrics are collected.")
+		}
 		p.printf("\n\n")
 		p.refs(m.Attributes)
 	}

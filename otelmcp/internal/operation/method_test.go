@@ -1,0 +1,123 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package operation_test
+
+// The count of what is in flight, which the meter provider asks for.
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/otelmcp/otelmcp-go/internal/telemetrytest"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
+)
+
+func active(c *telemetrytest.Capture) int64 { return c.CounterValue("otelmcp.server.operations.active") }
+
+func TestActiveOfTwoServersAddsUp(t *testing.T) {
+	c := telemetrytest.New(t)
+	one, two := newRecorder(c), newRecorder(c)
+	a := begin(t.Context(), one, operation.RoleServer, "tools/list")
+	b := begin(t.Context(), two, operation.RoleServer, "tools/list")
+	d := begin(t.Context(), two, operation.RoleServer, "what/ever")
+	if n := active(c); n != 3 {
+		t.Errorf("%d are active, want 3", n)
+	}
+	b.Finish()
+	if n := active(c); n != 2 {
+		t.Errorf("%d are active, want 2", n)
+	}
+	a.Finish()
+	d.Finish()
+	if n := active(c); n != 0 {
+		t.Errorf("%d are active, want 0", n)
+	}
+}
+
+func TestActiveIsOfServers(t *testing.T) {
+	c := telemetrytest.New(t)
+	o := begin(t.Context(), newRecorder(c, func(cfg *operation.Config) { cfg.Client = true }), operation.RoleServer, "ping")
+	defer o.Finish()
+	if n := active(c); n != 0 {
+		t.Errorf("a client reports %d active operations of servers", n)
+	}
+}
+
+// registrations stands in front of a meter provider and sees what registers.
+type registrations struct {
+	metric.MeterProvider
+	gone     chan struct{} // closed when a callback is unregistered
+	register func()        // if set, runs where a callback is registered
+}
+
+func (p registrations) Meter(name string, opts ...metric.MeterOption) metric.Meter {
+	return registering{p.MeterProvider.Meter(name, opts...), p}
+}
+
+type registering struct {
+	metric.Meter
+	of registrations
+}
+
+func (m registering) RegisterCallback(f metric.Callback, of ...metric.Observable) (metric.Registration, error) {
+	if m.of.register != nil {
+		m.of.register()
+	}
+	reg, err := m.Meter.RegisterCallback(f, of...)
+	return registration{reg, m.of.gone}, err
+}
+
+type registration struct {
+	metric.Registration
+	gone chan struct{}
+}
+
+func (r registration) Unregister() error {
+	defer close(r.gone)
+	return r.Registration.Unregister()
+}
+
+// A program that makes a server for each of its users, on one meter provider,
+// leaves nothing behind in it.
+func TestActiveGoesWithItsServer(t *testing.T) {
+	c := telemetrytest.New(t)
+	gone := make(chan struct{})
+	serve := func() {
+		r := newRecorder(c, func(cfg *operation.Config) {
+			cfg.MeterProvider = registrations{MeterProvider: cfg.MeterProvider, gone: gone}
+		})
+		o := begin(t.Context(), r, operation.RoleServer, "tools/list")
+		runtime.GC()
+		if n := active(c); n != 1 {
+			t.Errorf("%d are active, want 1", n)
+		}
+		o.Finish()
+	}
+	serve()
+	deadline := time.After(time.Minute)
+	for {
+		runtime.GC()
+		select {
+		case <-gone:
+			return
+		case <-deadline:
+			t.Fatal("the server is gone, and its callback is not")
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+func TestActiveWhereRegisteringPanics(t *testing.T) {
+	c := telemetrytest.New(t)
+	r := newRecorder(c, func(cfg *operation.Config) {
+		cfg.MeterProvider = registrations{MeterProvider: cfg.MeterProvider, register: func() { panic("broken provider") }}
+	})
+	begin(t.Context(), r, operation.RoleServer, "tools/list").Finish()
+	if n := c.CounterValue("otelmcp.server.messages"); n != 1 {
+		t.Errorf("%d messages counted, want 1", n)
+	}
+}

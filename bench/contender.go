@@ -60,21 +60,22 @@ type Target struct {
 
 // The names that the report and the budgets look for.
 const (
-	nameBare       = "bare mcp-go"
-	nameNoop       = "otelmcp, no-op"
-	nameUnsampled  = "otelmcp, not sampled"
-	nameSampled    = "otelmcp, sampled"
-	nameContent    = "otelmcp, sampled, content"
-	nameNoEdge     = "otelmcp, sampled, no edge"
-	nameDefaults   = "otelmcp, sampled, default log provider"
-	nameFloor      = "floor, sampled"
-	nameFloorOff   = "floor, not sampled"
-	nameFloorSame  = "floor, sampled, as many attributes"
-	nameFloorDef   = "floor, sampled, default log provider"
-	nameAdapter    = "mcp-go/otel, traces"
-	nameAdapterLog = "mcp-go/otel, traces and logs"
-	nameLogger     = "mcp-go WithLogger, logs"
-	nameHooks      = "hand-written hooks, traces and metrics"
+	nameBare         = "bare mcp-go"
+	nameNoop         = "otelmcp, no-op"
+	nameUnsampled    = "otelmcp, not sampled"
+	nameSampled      = "otelmcp, sampled"
+	nameContent      = "otelmcp, sampled, content"
+	nameNoEdge       = "otelmcp, sampled, no edge"
+	nameDefaults     = "otelmcp, sampled, default log provider"
+	nameFloor        = "floor, sampled"
+	nameFloorOff     = "floor, not sampled"
+	nameFloorSame    = "floor, sampled, as many attributes"
+	nameFloorSameOff = "floor, not sampled, as many attributes"
+	nameFloorDef     = "floor, sampled, default log provider"
+	nameAdapter      = "mcp-go/otel, traces"
+	nameAdapterLog   = "mcp-go/otel, traces and logs"
+	nameLogger       = "mcp-go WithLogger, logs"
+	nameHooks        = "hand-written hooks, traces and metrics"
 )
 
 // Contenders returns all that need no heavy dependencies.
@@ -89,10 +90,9 @@ func Contenders() []Contender {
 			return Target{Server: srv}
 		}},
 		ours(nameDefaults, Sampled).withDefaults(),
-		{Name: nameFloor, Server: floorServer(10), Client: floorClient(10)},
-		{Name: nameFloorOff, Sampling: Unsampled, Server: floorServer(10), Client: floorClient(10)},
-		{Name: nameFloorSame, Server: floorServer(13), Client: floorClient(13)},
-		{Name: nameFloorDef, Defaults: true, Server: floorServer(10), Client: floorClient(10)},
+		plain.contender(nameFloor, Sampled), plain.contender(nameFloorOff, Unsampled),
+		alike.contender(nameFloorSame, Sampled), alike.contender(nameFloorSameOff, Unsampled),
+		plain.contender(nameFloorDef, Sampled).withDefaults(),
 		{Name: nameAdapter, Server: adapter(false), Client: adapterClient},
 		{Name: nameAdapterLog, Server: adapter(true)},
 		{Name: nameLogger, Server: loggerServer},
@@ -139,33 +139,53 @@ func (c Contender) withDefaults() Contender {
 // quiet drops what the servers log of messages that are meant to fail.
 var quiet = stdlog.New(io.Discard, "", 0)
 
+// attributes is how many of them a floor puts on each signal.
+type attributes struct {
+	span, event     int
+	seconds, counts int
+}
+
+var (
+	plain = attributes{span: 10, event: 10, seconds: 2, counts: 2} // the yardstick of the budgets
+	alike = attributes{span: 11, event: 13, seconds: 3, counts: 4} // what otelmcp says of a call without a session
+)
+
+func (n attributes) contender(name string, s Sampling) Contender {
+	return Contender{
+		Name: name, Sampling: s,
+		Server: func(p Pipeline, build func(...server.ServerOption) *server.MCPServer) Target {
+			return floorServer(newFloor(p, n), build())
+		},
+		Client: func(p Pipeline, t transport.Interface) *client.Client {
+			return bareClient(p, floorTransport{t, newFloor(p, n)})
+		},
+	}
+}
+
 // floor emits the three signals of one message as a careful programmer would by hand: nothing looked up, nothing
-// scrubbed, attribute sets and options prepared. With ten attributes it is the yardstick of the budgets; with as
-// many attributes and measurements as otelmcp has it shows what those cost.
+// scrubbed, attribute sets and options prepared.
 type floor struct {
 	tracer  trace.Tracer
 	seconds metric.Float64Histogram
 	count   metric.Int64Counter
-	active  metric.Int64UpDownCounter // nil in the smaller one
 	logger  log.Logger
-	attrs   int
+	attrs   attributes
 	record  []metric.RecordOption
 	add     []metric.AddOption
 }
 
-func newFloor(p Pipeline, attrs int) *floor {
+func newFloor(p Pipeline, n attributes) *floor {
 	m := p.Meter.Meter("floor")
-	set := metric.WithAttributeSet(attribute.NewSet(attribute.String("a1", "tools/call"), attribute.String("a2", "echo")))
-	f := &floor{
-		tracer: p.Tracer.Tracer("floor"), logger: p.Logger.Logger("floor"), attrs: attrs,
-		record: []metric.RecordOption{set}, add: []metric.AddOption{set},
+	all := []attribute.KeyValue{
+		attribute.String("a1", "tools/call"), attribute.String("a2", "echo"), attribute.String("a3", "execute_tool"), attribute.String("a4", "1"),
 	}
-	f.seconds = must(m.Float64Histogram("seconds"))
-	f.count = must(m.Int64Counter("count"))
-	if attrs > 10 {
-		f.active = must(m.Int64UpDownCounter("active"))
+	return &floor{
+		tracer: p.Tracer.Tracer("floor"), logger: p.Logger.Logger("floor"), attrs: n,
+		record:  []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(all[:n.seconds]...))},
+		add:     []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(all[:n.counts]...))},
+		seconds: must(m.Float64Histogram("seconds")),
+		count:   must(m.Int64Counter("count")),
 	}
-	return f
 }
 
 // must is for what fails only when this package is wrong.
@@ -182,10 +202,6 @@ func (f *floor) emit(ctx context.Context) {
 	start := time.Now()
 	ctx, span := f.tracer.Start(propagation.TraceContext{}.Extract(ctx, floorCarrier), "tools/call echo",
 		trace.WithSpanKind(trace.SpanKindServer))
-	measured := f.seconds.Enabled(ctx)
-	if f.active != nil && measured {
-		f.active.Add(ctx, 1, f.add...)
-	}
 	attrs := [...]attribute.KeyValue{
 		attribute.String("a1", "tools/call"), attribute.String("a2", "echo"), attribute.String("a3", "execute_tool"),
 		attribute.String("a4", "1"), attribute.String("a5", "s"), attribute.String("a6", "pipe"),
@@ -194,14 +210,11 @@ func (f *floor) emit(ctx context.Context) {
 		attribute.Float64("a13", 0.1),
 	}
 	if span.IsRecording() {
-		span.SetAttributes(attrs[:f.attrs]...)
+		span.SetAttributes(attrs[:f.attrs.span]...)
 	}
-	if measured {
+	if f.seconds.Enabled(ctx) {
 		f.seconds.Record(ctx, time.Since(start).Seconds(), f.record...)
 		f.count.Add(ctx, 1, f.add...)
-		if f.active != nil {
-			f.active.Add(ctx, -1, f.add...)
-		}
 	}
 	if f.logger.Enabled(ctx, log.EnabledParameters{Severity: log.SeverityInfo}) {
 		var r log.Record
@@ -209,7 +222,7 @@ func (f *floor) emit(ctx context.Context) {
 		r.SetTimestamp(start)
 		r.SetObservedTimestamp(start)
 		r.SetBody(attribute.StringValue("tools/call echo: ok"))
-		r.AddAttributes(attrs[:f.attrs]...)
+		r.AddAttributes(attrs[:f.attrs.event]...)
 		f.logger.Emit(ctx, r)
 	}
 	span.End()
@@ -217,26 +230,23 @@ func (f *floor) emit(ctx context.Context) {
 
 // floorServer emits after each message: the server's own work has passed through the processor's caches by then,
 // as it has in a server that is instrumented by hand.
-func floorServer(attrs int) func(Pipeline, func(...server.ServerOption) *server.MCPServer) Target {
-	return func(p Pipeline, build func(...server.ServerOption) *server.MCPServer) Target {
-		f, srv := newFloor(p, attrs), build()
-		return Target{
-			Server: srv,
-			Handle: func(ctx context.Context, raw json.RawMessage) mcp.JSONRPCMessage {
-				answer := srv.HandleMessage(ctx, raw)
-				f.emit(ctx)
-				return answer
-			},
-			HTTP: func(h http.Handler) http.Handler {
-				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					h.ServeHTTP(w, r)
-					f.emit(r.Context())
-				})
-			},
-			Listen: func(ctx context.Context, in io.Reader, out io.Writer) error {
-				return listenBare(ctx, srv, in, emitOnWrite{out, f})
-			},
-		}
+func floorServer(f *floor, srv *server.MCPServer) Target {
+	return Target{
+		Server: srv,
+		Handle: func(ctx context.Context, raw json.RawMessage) mcp.JSONRPCMessage {
+			answer := srv.HandleMessage(ctx, raw)
+			f.emit(ctx)
+			return answer
+		},
+		HTTP: func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				h.ServeHTTP(w, r)
+				f.emit(r.Context())
+			})
+		},
+		Listen: func(ctx context.Context, in io.Reader, out io.Writer) error {
+			return listenBare(ctx, srv, in, emitOnWrite{out, f})
+		},
 	}
 }
 
@@ -256,12 +266,6 @@ func listenBare(ctx context.Context, srv *server.MCPServer, in io.Reader, out io
 	s := server.NewStdioServer(srv)
 	s.SetErrorLogger(quiet)
 	return s.Listen(ctx, in, out)
-}
-
-func floorClient(attrs int) func(Pipeline, transport.Interface) *client.Client {
-	return func(p Pipeline, t transport.Interface) *client.Client {
-		return bareClient(p, floorTransport{t, newFloor(p, attrs)})
-	}
 }
 
 type floorTransport struct {

@@ -129,8 +129,9 @@ func writeFile(name string, write func(io.Writer) error) error {
 // promised is what there are promises about: differences that are smaller than what the machine does to anybody from
 // one moment to the next. So only those take turns that the promise is about, many times.
 type promised struct {
-	noop, unsampled, sampled *spread // added time, of the bare call and of the floors
-	crowd, event             *spread // added by the edge, of the time without it
+	noop, unsampled, sampled     *spread // added time, of the bare call and of the floors
+	unsampledAlike, sampledAlike *spread // of the floors with as many attributes
+	crowd, event                 *spread // added by the edge, of the time without it
 }
 
 func measurePromises(ctx context.Context, all []Contender, quick bool) (*promised, error) {
@@ -157,7 +158,7 @@ func measurePromises(ctx context.Context, all []Contender, quick bool) (*promise
 		return seconds
 	}
 	calls := turns(inProcess()[0], timing{301, 10 * time.Millisecond},
-		nameBare, nameNoop, nameFloorOff, nameUnsampled, nameFloor, nameSampled)
+		nameBare, nameNoop, nameFloorOff, nameFloorSameOff, nameUnsampled, nameFloor, nameFloorSame, nameSampled)
 	crowd := turns(overHTTP(legacy, "echo", 64), timing{801, 50 * time.Millisecond}, nameNoEdge, nameSampled)
 	events := turns(untilFirstEvent(legacy), timing{401, 50 * time.Millisecond}, nameNoEdge, nameSampled)
 	if err != nil {
@@ -172,11 +173,13 @@ func measurePromises(ctx context.Context, all []Contender, quick bool) (*promise
 	}
 	longer := func(a, b float64) float64 { return a/b - 1 }
 	return &promised{
-		noop:      confident(combine(calls[nameNoop], calls[nameBare], longer)),
-		unsampled: ofFloor(nameUnsampled, nameFloorOff),
-		sampled:   ofFloor(nameSampled, nameFloor),
-		crowd:     confident(combine(crowd[nameSampled], crowd[nameNoEdge], longer)),
-		event:     confident(combine(events[nameSampled], events[nameNoEdge], longer)),
+		noop:           confident(combine(calls[nameNoop], calls[nameBare], longer)),
+		unsampled:      ofFloor(nameUnsampled, nameFloorOff),
+		sampled:        ofFloor(nameSampled, nameFloor),
+		unsampledAlike: ofFloor(nameUnsampled, nameFloorSameOff),
+		sampledAlike:   ofFloor(nameSampled, nameFloorSame),
+		crowd:          confident(combine(crowd[nameSampled], crowd[nameNoEdge], longer)),
+		event:          confident(combine(events[nameSampled], events[nameNoEdge], longer)),
 	}, nil
 }
 

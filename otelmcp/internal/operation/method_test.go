@@ -16,7 +16,9 @@ import (
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 )
 
-func active(c *telemetrytest.Capture) int64 { return c.CounterValue("otelmcp.server.operations.active") }
+func active(c *telemetrytest.Capture) int64 {
+	return c.CounterValue("otelmcp.server.operations.active")
+}
 
 func TestActiveOfTwoServersAddsUp(t *testing.T) {
 	c := telemetrytest.New(t)

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -83,9 +84,9 @@ func takeTurns(ctx context.Context, w workload, in []Contender, t timing) ([]sam
 		}
 	}
 	got := make([]samples, len(in))
-	for round := range t.rounds {
-		for turn := range in {
-			k := (turn + round) % len(in) // nobody always follows the same one
+	order := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // nobody always follows the same one, and every run is alike
+	for range t.rounds {
+		for _, k := range order.Perm(len(in)) {
 			if err := got[k].measure(runners[k], n); err != nil {
 				return nil, fmt.Errorf("%s, %s: %w", w.name, in[k].Name, err)
 			}

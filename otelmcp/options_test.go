@@ -112,6 +112,34 @@ func TestFilterKeepsTheTrace(t *testing.T) {
 	}
 }
 
+// TestFilterAtPublicEndpoint: where callers do not choose the trace, they do not
+// choose that of a message without a span either.
+func TestFilterAtPublicEndpoint(t *testing.T) {
+	s, capture := instrumented(t, otelmcp.WithPublicEndpoint(),
+		otelmcp.WithFilter(func(context.Context, string) bool { return false }))
+	s.do(func(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		_, span := capture.TracerProvider().Tracer("the program's own").Start(ctx, "query")
+		span.End()
+		otelmcp.RecordAuthDecision(ctx, otelmcp.AuthDecision{})
+		return mcp.NewToolResultText(""), nil
+	})
+	connect(t, s.MCPServer, direct, modern).tool(t.Context(), "custom", "")
+	if span := capture.SpanNamed("query"); span.Parent().IsValid() {
+		t.Errorf("the handler's span has the parent %v", span.Parent())
+	}
+	for _, name := range []string{semconv.OTelMCPOperationEventName, semconv.OTelMCPAuthDecisionEventName} {
+		all := capture.EventsNamed(name)
+		if len(all) == 0 {
+			t.Errorf("no %s", name)
+		}
+		for _, e := range all {
+			if e.TraceID().IsValid() {
+				t.Errorf("%s is in the trace %v", name, e.TraceID())
+			}
+		}
+	}
+}
+
 func TestFilterOfRequestsSent(t *testing.T) {
 	capture, _ := ask(t, inProcess, legacy, newHuman(), func(ctx context.Context, s *everything) error {
 		return askings[0].ask(ctx, s.MCPServer, nil)

@@ -177,6 +177,9 @@ func (o *Operation) Begin(links ...trace.SpanContext) {
 	o.method = r.method(o.Method.Text)
 	o.Method.Known = o.method.name != Other
 	if o.Silent || o.Method.Text == "" {
+		if o.NewRoot {
+			o.leaveTrace()
+		}
 		return
 	}
 	opts := o.method.start[o.Role]
@@ -225,6 +228,15 @@ func (o *Operation) startSpan(opts []trace.SpanStartOption) {
 	if span != nil {
 		o.span = span
 		o.recording = span.IsRecording()
+	}
+}
+
+// leaveTrace keeps an operation that has no span of its own out of the trace that
+// its caller sent.
+func (o *Operation) leaveTrace() {
+	defer o.rec.Guard()
+	if trace.SpanContextFromContext(o.Context).IsRemote() {
+		o.Context = trace.ContextWithSpanContext(o.Context, trace.SpanContext{})
 	}
 }
 

@@ -9,7 +9,6 @@ package otelmcp
 
 import (
 	"context"
-	"encoding/json"
 	"reflect"
 	"sync"
 	"unsafe"
@@ -33,35 +32,22 @@ func newToolTable(report definition.Report) *definition.Table[tool] {
 		Report:  report,
 		Prepare: func(t *tool) { t.arguments = argumentsOf(&t.Tool) },
 		Same:    func(a, b *tool) bool { return sameTool(&a.Tool, &b.Tool) },
-		Canonical: func(t *tool) ([]byte, error) {
-			raw, err := json.Marshal(t.Tool)
-			if err != nil {
-				return nil, err
-			}
-			return definition.Pick(raw, "name", "description", "inputSchema", "outputSchema", "annotations")
-		},
+		Members: []string{"name", "description", "inputSchema", "outputSchema", "annotations"},
 	}
 }
 
 func newPromptTable() *definition.Table[mcp.Prompt] {
-	return &definition.Table[mcp.Prompt]{
-		Kind:      semconv.OTelMCPDefinitionKindPrompt,
-		Same:      func(a, b *mcp.Prompt) bool { return reflect.DeepEqual(a, b) },
-		Canonical: func(p *mcp.Prompt) ([]byte, error) { return json.Marshal(p) },
-	}
+	return &definition.Table[mcp.Prompt]{Kind: semconv.OTelMCPDefinitionKindPrompt, Same: samePrompt}
 }
 
 func newResourceTable() *definition.Table[mcp.Resource] {
-	return &definition.Table[mcp.Resource]{
-		Kind:      semconv.OTelMCPDefinitionKindResource,
-		Same:      func(a, b *mcp.Resource) bool { return reflect.DeepEqual(a, b) },
-		Canonical: func(r *mcp.Resource) ([]byte, error) { return json.Marshal(r) },
-	}
+	return &definition.Table[mcp.Resource]{Kind: semconv.OTelMCPDefinitionKindResource, Same: sameResource}
 }
 
-// sameTool reports that two definitions are built from the same parts. False
-// costs a digest; true must not hide a change. A program that changes a schema
-// in place, which mcp-go reads without a lock, is not seen.
+// sameTool reports that two definitions are built from the same parts, as do samePrompt
+// and sameResource. False costs a digest; true must not hide a change. A program
+// that changes a schema in place, which mcp-go reads without a lock, is not
+// seen.
 func sameTool(a, b *mcp.Tool) bool {
 	return a.Name == b.Name && a.Title == b.Title && a.Description == b.Description &&
 		sameSchema((*mcp.ToolArgumentsSchema)(&a.InputSchema), (*mcp.ToolArgumentsSchema)(&b.InputSchema)) &&
@@ -70,11 +56,20 @@ func sameTool(a, b *mcp.Tool) bool {
 		a.Annotations == b.Annotations
 }
 
+func samePrompt(a, b *mcp.Prompt) bool {
+	return a.Name == b.Name && a.Title == b.Title && a.Description == b.Description && a.Meta == b.Meta &&
+		sameSlice(a.Arguments, b.Arguments) && sameSlice(a.Icons, b.Icons)
+}
+
+func sameResource(a, b *mcp.Resource) bool {
+	return a.URI == b.URI && a.Name == b.Name && a.Title == b.Title && a.Description == b.Description &&
+		a.MIMEType == b.MIMEType && a.Size == b.Size && a.Meta == b.Meta && a.Annotations == b.Annotations &&
+		sameSlice(a.Icons, b.Icons)
+}
+
 func sameSchema(a, b *mcp.ToolArgumentsSchema) bool {
 	return a.Type == b.Type && sameMap(a.Defs, b.Defs) && sameMap(a.Properties, b.Properties) &&
-		sameSlice(a.Required, b.Required) &&
-		(a.AdditionalProperties == nil && b.AdditionalProperties == nil ||
-			reflect.DeepEqual(a.AdditionalProperties, b.AdditionalProperties))
+		sameSlice(a.Required, b.Required) && sameAny(a.AdditionalProperties, b.AdditionalProperties)
 }
 
 func sameSlice[T any](a, b []T) bool {
@@ -85,7 +80,14 @@ func sameMap[K comparable, V any](a, b map[K]V) bool {
 	if a == nil || b == nil {
 		return a == nil && b == nil
 	}
-	return len(a) == len(b) && reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+}
+
+// sameAny is for what says whether a schema allows further properties: a bool, or a
+// schema in one of many forms. It compares the two words of an interface, its type
+// and where its value is: values that are equal and not the same cost a digest.
+func sameAny(a, b any) bool {
+	return *(*[2]unsafe.Pointer)(unsafe.Pointer(&a)) == *(*[2]unsafe.Pointer)(unsafe.Pointer(&b))
 }
 
 // watchDefinitions remembers what the server offers as it starts to serve.

@@ -483,3 +483,88 @@ func TestReplacedDefinitionIsForgotten(t *testing.T) {
 	s.HandleMessage(t.Context(), json.RawMessage(list))
 	changes(t, capture)
 }
+
+// A definition that was replaced is the program's again, to change while the server
+// serves. What it said is what is told.
+func TestReplacedDefinitionIsTheProgramsAgain(t *testing.T) {
+	s, capture := instrumented(t)
+	list := json.RawMessage(rpc("1", "tools/list", "{}"))
+	for n := range 20 {
+		capture.Reset()
+		before, after := someTool("spare", "one"), someTool("spare", fmt.Sprintf("two %d", n))
+		s.AddTool(before, echoing)
+		s.HandleMessage(t.Context(), list)
+		want := toolDigest(t, before)
+		capture.Reset()
+
+		s.AddTool(after, echoing)
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		properties := before.InputSchema.Properties
+		properties["x"] = true
+		go func() {
+			defer close(stopped)
+			for k := 0; ; k++ {
+				properties[fmt.Sprint(k%100)] = true
+				delete(properties, fmt.Sprint((k+50)%100))
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		}()
+		s.HandleMessage(t.Context(), json.RawMessage(rpc("1", "tools/call", `{"name":"spare","arguments":{"a":"x"}}`)))
+		s.HandleMessage(t.Context(), list)
+		close(stop)
+		<-stopped
+		changes(t, capture, change{"tool", "spare", "changed", want, toolDigest(t, after)})
+	}
+}
+
+// schemaCode is a part of a schema with code of the program's.
+type schemaCode func() ([]byte, error)
+
+func (f schemaCode) MarshalJSON() ([]byte, error) { return f() }
+
+// A schema is written by code of the program's, which can do what it likes.
+func TestSchemaWithCode(t *testing.T) {
+	call := json.RawMessage(rpc("1", "tools/call", `{"name":"coded"}`))
+	s, capture := instrumented(t)
+	tool := mcp.NewTool("coded")
+	s.AddTool(tool, echoing)
+	var calls int
+	tool.InputSchema.Properties["a"] = schemaCode(func() ([]byte, error) {
+		calls++
+		if calls < 3 {
+			s.HandleMessage(t.Context(), call) // of the very tool that is looked at
+		}
+		return []byte(`{"type":"string"}`), nil
+	})
+	s.HandleMessage(t.Context(), call)
+	if calls == 0 {
+		t.Error("the schema was not looked at")
+	}
+	for _, span := range capture.Spans() {
+		if digest, _ := attr(span, "otelmcp.tool.digest"); digest != toolDigest(t, tool) {
+			t.Errorf("the digest is %q", digest)
+		}
+	}
+	changes(t, capture)
+}
+
+func TestSchemaThatPanics(t *testing.T) {
+	s, capture := instrumented(t)
+	tool := mcp.NewTool("coded")
+	s.AddTool(tool, echoing) // which writes the schema, too
+	tool.InputSchema.Properties["a"] = schemaCode(func() ([]byte, error) { panic("schema") })
+	p := connect(t, s.MCPServer, direct, modern)
+	if r := p.tool(t.Context(), "coded", ""); r.code() != 0 {
+		t.Errorf("the call gave %+v", r)
+	}
+	if digest, ok := attr(capture.SpanNamed("tools/call coded"), "otelmcp.tool.digest"); ok {
+		t.Errorf("the digest is %q", digest)
+	}
+	if n := capture.CounterValue("otelmcp.telemetry.refused"); n == 0 {
+		t.Error("the panic is not counted")
+	}
+}

@@ -212,8 +212,9 @@ func (i *Instrumentation) begin(m *message, method string) (ctx context.Context)
 	ctx = m
 	defer i.rec.Guard()
 	srv := server.ServerFromContext(m.Context)
-	if srv != nil {
-		i.baseline.Do(func() { i.watchDefinitions(m.Context, srv) })
+	// Without a lock: a schema's code may call the server.
+	if srv != nil && !i.baseline.Load() && i.baseline.CompareAndSwap(false, true) {
+		i.watchDefinitions(m.Context, srv)
 	}
 	m.Method.Text = method
 	m.Stage = semconv.OTelMCPStageDispatch

@@ -7,6 +7,7 @@ package otelmcp
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -37,7 +38,7 @@ type Instrumentation struct {
 	prompts      *definition.Table[mcp.Prompt]
 	resources    *definition.Table[mcp.Resource]
 	filters      filters
-	baseline     sync.Once
+	baseline     atomic.Bool // what the server offers as it starts to serve was looked at
 	coverage     coverage
 	edges        edges
 }

@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -56,16 +57,21 @@ const (
 type Table[T any] struct {
 	Kind   string // an otelmcp.definition.kind value
 	Report Report
-	// Same reports, cheaply, that a and b cannot differ in their digest.
+	// Same reports, cheaply, that a and b cannot differ in their digest. What a and b
+	// refer to it must not read: a may have been replaced, and then its parts
+	// are the program's again, to change as it likes.
 	Same func(a, b *T) bool
-	// Canonical returns the JSON whose RFC 8785 form is digested.
-	Canonical func(*T) ([]byte, error)
+	// Members are those of the definition's JSON that are digested, in the form of
+	// RFC 8785; all when there are none.
+	Members []string
 	// Prepare, if set, completes a value that is about to be remembered.
 	Prepare func(*T)
 
 	rec *operation.Recorder
 	m   atomic.Pointer[map[string]*Definition[T]]
-	mu  sync.Mutex // serializes replacement of m
+
+	mu     sync.Mutex // serializes replacement of m
+	served bool       // it has held all that there is
 
 	generation atomic.Uint64
 }
@@ -108,21 +114,64 @@ func (t *Table[T]) Len() int { return len(t.load()) }
 // Replace makes the table hold all, and reports each difference. The first call
 // only remembers: what a server offers when it starts to serve is no change.
 func (t *Table[T]) Replace(ctx context.Context, all map[string]T) {
-	changes, refused := t.replace(all)
-	for range refused {
-		t.rec.Refuse(semconv.OTelMCPRefusedReasonDefinitionTable)
+	var made map[string]*Definition[T]
+	for {
+		seen := t.Generation()
+		made = t.defineNew(made, all)
+		changes, refused, done := t.replace(seen, made, all)
+		if !done {
+			continue // somebody else changed the table meanwhile
+		}
+		for range refused {
+			t.rec.Refuse(semconv.OTelMCPRefusedReasonDefinitionTable)
+		}
+		t.tell(ctx, changes)
+		return
 	}
-	t.tell(ctx, changes)
 }
 
-func (t *Table[T]) replace(all map[string]T) (changes []change[T], refused int) {
+// defineNew adds to made what of all the table does not hold as it is, as far as there is
+// room for it. Those that are known come first, so that a full table stays as it is.
+func (t *Table[T]) defineNew(made map[string]*Definition[T], all map[string]T) map[string]*Definition[T] {
+	old := t.load()
+	room := Max
+	for name := range old {
+		if _, still := all[name]; still {
+			room--
+		}
+	}
+	for name, v := range all {
+		was := old[name]
+		switch {
+		case was != nil && t.Same(&was.Value, &v), was == nil && room == 0:
+			continue
+		case was == nil:
+			room--
+		}
+		if made[name] != nil {
+			continue
+		}
+		if made == nil {
+			made = make(map[string]*Definition[T])
+		}
+		made[name] = t.define(v)
+	}
+	return made
+}
+
+// replace does nothing if the table is of another generation than made.
+func (t *Table[T]) replace(seen uint64, made map[string]*Definition[T], all map[string]T,
+) (changes []change[T], refused int, done bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	first := t.m.Load() == nil
+	if t.Generation() != seen {
+		return nil, 0, false
+	}
+	first := !t.served
+	t.served = true
 	old := t.load()
 	next := make(map[string]*Definition[T], min(len(all), Max))
 	differ := first
-	// Those that are known come first, so that a full table stays as it is.
 	for name, was := range old {
 		v, still := all[name]
 		switch {
@@ -132,20 +181,20 @@ func (t *Table[T]) replace(all map[string]T) (changes []change[T], refused int) 
 			next[name] = was
 			continue
 		default:
-			next[name] = t.define(v)
+			next[name] = made[name]
 			changes = append(changes, change[T]{name, was, next[name]})
 		}
 		differ = true
 	}
-	for name, v := range all {
+	for name := range all {
 		if _, known := next[name]; known {
 			continue
 		}
-		if len(next) >= Max {
+		if made[name] == nil || len(next) >= Max {
 			refused++
 			continue
 		}
-		next[name] = t.define(v)
+		next[name] = made[name]
 		differ = true
 		if !first {
 			changes = append(changes, change[T]{name, nil, next[name]})
@@ -154,16 +203,21 @@ func (t *Table[T]) replace(all map[string]T) (changes []change[T], refused int) 
 	if differ {
 		t.store(next)
 	}
-	return changes, refused
+	return changes, refused, true
 }
 
 // See makes the table hold v under name, reports a change, and returns the
-// definition. It returns nil when the table is full.
+// definition. It returns nil when the table is full. Before the first Replace a
+// first sight is no change.
 func (t *Table[T]) See(ctx context.Context, name string, v *T) *Definition[T] {
 	if was := t.Get(name); was != nil && t.Same(&was.Value, v) {
 		return was
 	}
-	is, changes := t.see(name, v)
+	var is *Definition[T]
+	var changes []change[T]
+	if t.room(name) {
+		is, changes = t.see(name, t.define(*v))
+	}
 	if is == nil {
 		t.rec.Refuse(semconv.OTelMCPRefusedReasonDefinitionTable)
 	}
@@ -171,24 +225,26 @@ func (t *Table[T]) See(ctx context.Context, name string, v *T) *Definition[T] {
 	return is
 }
 
-func (t *Table[T]) see(name string, v *T) (*Definition[T], []change[T]) {
+// room reports whether there is any for name.
+func (t *Table[T]) room(name string) bool { return t.Get(name) != nil || t.Len() < Max }
+
+func (t *Table[T]) see(name string, is *Definition[T]) (*Definition[T], []change[T]) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	was := t.Get(name)
-	if was != nil && t.Same(&was.Value, v) {
+	if was != nil && t.Same(&was.Value, &is.Value) {
 		return was, nil // somebody else was faster
 	}
-	if was == nil && t.Len() >= Max {
+	if !t.room(name) {
 		return nil, nil
 	}
-	is := t.define(*v)
 	next := maps.Clone(t.load())
 	if next == nil {
 		next = make(map[string]*Definition[T], 1)
 	}
 	next[name] = is
 	t.store(next)
-	if was == nil && t.Report != All {
+	if was == nil && (t.Report != All || !t.served) {
 		return is, nil
 	}
 	return is, []change[T]{{name, was, is}}
@@ -222,22 +278,37 @@ func (t *Table[T]) tell(ctx context.Context, changes []change[T]) {
 	}
 }
 
+// define takes down what v says now: its digest is computed when somebody asks for
+// it, and by then the program may have replaced v, and change what it was made
+// of. It runs code of the program's, so that no lock may be held.
 func (t *Table[T]) define(v T) *Definition[T] {
 	d := &Definition[T]{Value: v}
 	if t.Prepare != nil {
 		t.Prepare(&d.Value)
 	}
-	d.digest = sync.OnceValue(func() string { return t.digest(&d.Value) })
+	raw := t.encode(&v)
+	d.digest = sync.OnceValue(func() string {
+		defer func() { raw = nil }()
+		return t.digest(raw)
+	})
 	return d
 }
 
-// digest may run code of the program's (a schema's MarshalJSON), so it must
-// survive a panic.
-func (t *Table[T]) digest(v *T) (s string) {
+// encode returns the definition's JSON, nil when it has none. It survives a panic in
+// a schema's MarshalJSON.
+func (t *Table[T]) encode(v *T) (raw []byte) {
 	defer t.rec.Guard()
-	raw, err := t.Canonical(v)
+	raw, err := json.Marshal(v)
 	if err != nil {
-		return ""
+		return nil
+	}
+	return raw
+}
+
+func (t *Table[T]) digest(raw []byte) (s string) {
+	defer t.rec.Guard()
+	if len(t.Members) > 0 {
+		raw = pick(raw, t.Members)
 	}
 	canonical, err := jcs.Transform(raw)
 	if err != nil {
@@ -290,17 +361,16 @@ func (t *Table[T]) report(ctx context.Context, name string, was, is *Definition[
 	})
 }
 
-// Pick returns the JSON object raw with only the named members.
-func Pick(raw []byte, members ...string) ([]byte, error) {
+// pick returns the JSON object raw with only the named members, nil when it is none.
+func pick(raw []byte, members []string) []byte {
 	var all map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &all); err != nil {
-		return nil, err
+	if json.Unmarshal(raw, &all) != nil {
+		return nil
 	}
-	picked := make(map[string]json.RawMessage, len(members))
-	for _, m := range members {
-		if v, ok := all[m]; ok {
-			picked[m] = v
-		}
+	maps.DeleteFunc(all, func(name string, _ json.RawMessage) bool { return !slices.Contains(members, name) })
+	picked, err := json.Marshal(all)
+	if err != nil {
+		return nil
 	}
-	return json.Marshal(picked)
+	return picked
 }

@@ -20,7 +20,8 @@ import (
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
-// tool is a tool's definition and what calls need of it.
+// tool is a tool's definition and what calls need of it. Its JSON is the definition's, whose
+// MarshalJSON it inherits.
 type tool struct {
 	mcp.Tool
 	arguments *arguments // set when the table takes the tool

@@ -99,12 +99,14 @@ func (i *Instrumentation) watchDefinitions(ctx context.Context, srv *server.MCPS
 }
 
 func (i *Instrumentation) replaceTools(ctx context.Context, srv *server.MCPServer) {
-	all := srv.ListTools()
-	tools := make(map[string]tool, len(all))
-	for name, t := range all {
-		tools[name] = tool{Tool: t.Tool}
-	}
-	i.tools.Replace(ctx, tools)
+	i.tools.Replace(ctx, func() map[string]tool {
+		all := srv.ListTools()
+		tools := make(map[string]tool, len(all))
+		for name, t := range all {
+			tools[name] = tool{Tool: t.Tool}
+		}
+		return tools
+	})
 }
 
 // watchTools compares the tools that a client was just given with those that
@@ -206,12 +208,14 @@ func (i *Instrumentation) watchPrompts(ctx context.Context) {
 	if srv == nil {
 		return
 	}
-	all := srv.ListPrompts()
-	prompts := make(map[string]mcp.Prompt, len(all))
-	for name, p := range all {
-		prompts[name] = p.Prompt
-	}
-	i.prompts.Replace(ctx, prompts)
+	i.prompts.Replace(ctx, func() map[string]mcp.Prompt {
+		all := srv.ListPrompts()
+		prompts := make(map[string]mcp.Prompt, len(all))
+		for name, p := range all {
+			prompts[name] = p.Prompt
+		}
+		return prompts
+	})
 }
 
 func (i *Instrumentation) watchResources(ctx context.Context) {
@@ -219,10 +223,12 @@ func (i *Instrumentation) watchResources(ctx context.Context) {
 	if srv == nil {
 		return
 	}
-	all := srv.ListResources()
-	resources := make(map[string]mcp.Resource, len(all))
-	for uri, r := range all {
-		resources[uri] = r.Resource
-	}
-	i.resources.Replace(ctx, resources)
+	i.resources.Replace(ctx, func() map[string]mcp.Resource {
+		all := srv.ListResources()
+		resources := make(map[string]mcp.Resource, len(all))
+		for uri, r := range all {
+			resources[uri] = r.Resource
+		}
+		return resources
+	})
 }

@@ -552,6 +552,21 @@ func TestSchemaWithCode(t *testing.T) {
 	changes(t, capture)
 }
 
+func TestSchemaThatListsItself(t *testing.T) {
+	s, capture := instrumented(t)
+	tool := mcp.NewTool("coded")
+	s.AddTool(tool, echoing)
+	list := json.RawMessage(rpc("1", "tools/list", "{}"))
+	tool.InputSchema.Properties["a"] = schemaCode(func() ([]byte, error) {
+		s.HandleMessage(t.Context(), list)
+		return []byte(`{"type":"string"}`), nil
+	})
+	s.HandleMessage(t.Context(), list)
+	if n := capture.CounterValue("otelmcp.server.messages"); n == 0 {
+		t.Error("nothing was counted")
+	}
+}
+
 func TestSchemaThatPanics(t *testing.T) {
 	s, capture := instrumented(t)
 	tool := mcp.NewTool("coded")
@@ -567,4 +582,34 @@ func TestSchemaThatPanics(t *testing.T) {
 	if n := capture.CounterValue("otelmcp.telemetry.refused"); n == 0 {
 		t.Error("the panic is not counted")
 	}
+}
+
+// Two clients come at once, and the program changes a tool meanwhile: what the first one
+// was shown before is no news.
+func TestFirstMessagesAtOnce(t *testing.T) {
+	s, capture := instrumented(t)
+	slow := mcp.NewTool("slow")
+	s.AddTool(slow, echoing)
+	s.AddTool(someTool("spare", "one"), echoing)
+	reached, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	slow.InputSchema.Properties["a"] = schemaCode(func() ([]byte, error) {
+		once.Do(func() {
+			close(reached)
+			<-release
+		})
+		return []byte(`{"type":"string"}`), nil
+	})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.HandleMessage(t.Context(), json.RawMessage(rpc("1", "ping", "{}")))
+	}()
+	<-reached
+	s.AddTool(someTool("spare", "two"), echoing)
+	s.HandleMessage(t.Context(), json.RawMessage(rpc("1", "tools/call", `{"name":"spare","arguments":{"a":"x"}}`)))
+	close(release)
+	<-done
+	s.HandleMessage(t.Context(), json.RawMessage(rpc("1", "tools/list", "{}")))
+	changes(t, capture)
 }

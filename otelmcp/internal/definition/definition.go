@@ -29,6 +29,10 @@ import (
 // refused.
 const Max = 10000
 
+// maxEncoding bounds how many definitions of a table are written at a time. There are
+// never as many, but where writing one leads to writing it again.
+const maxEncoding = 256
+
 // Definition is one thing that a server offers, as it was last seen.
 type Definition[T any] struct {
 	Value  T
@@ -74,6 +78,7 @@ type Table[T any] struct {
 	served bool       // it has held all that there is
 
 	generation atomic.Uint64
+	encoding   atomic.Int32
 }
 
 // change is a difference that was found, to be reported without the lock: the
@@ -111,16 +116,19 @@ func (t *Table[T]) Get(name string) *Definition[T] { return t.load()[name] }
 // Len is how many definitions the table holds.
 func (t *Table[T]) Len() int { return len(t.load()) }
 
-// Replace makes the table hold all, and reports each difference. The first call
-// only remembers: what a server offers when it starts to serve is no change.
-func (t *Table[T]) Replace(ctx context.Context, all map[string]T) {
+// Replace makes the table hold all that offered returns, and reports each difference.
+// The first call only remembers: what a server offers when it starts to serve is no
+// change. It asks again when somebody else changed the table: what it was told before
+// may be older than what they saw.
+func (t *Table[T]) Replace(ctx context.Context, offered func() map[string]T) {
 	var made map[string]*Definition[T]
 	for {
 		seen := t.Generation()
+		all := offered()
 		made = t.defineNew(made, all)
 		changes, refused, done := t.replace(seen, made, all)
 		if !done {
-			continue // somebody else changed the table meanwhile
+			continue
 		}
 		for range refused {
 			t.rec.Refuse(semconv.OTelMCPRefusedReasonDefinitionTable)
@@ -148,7 +156,7 @@ func (t *Table[T]) defineNew(made map[string]*Definition[T], all map[string]T) m
 		case was == nil:
 			room--
 		}
-		if made[name] != nil {
+		if d := made[name]; d != nil && t.Same(&d.Value, &v) {
 			continue
 		}
 		if made == nil {
@@ -295,9 +303,14 @@ func (t *Table[T]) define(v T) *Definition[T] {
 }
 
 // encode returns the definition's JSON, nil when it has none. It survives a panic in
-// a schema's MarshalJSON.
+// a schema's MarshalJSON, and one that asks the server for what it is part of, over and
+// over.
 func (t *Table[T]) encode(v *T) (raw []byte) {
 	defer t.rec.Guard()
+	defer t.encoding.Add(-1)
+	if t.encoding.Add(1) > maxEncoding {
+		return nil
+	}
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return nil

@@ -89,8 +89,8 @@ const howToRead = `
 - **Time**: what it adds, of the bare server's time in the same round, and in multiples of what the floor adds: the median and, in
   brackets, the quartiles over all rounds. "–" stands where the floor is too small to be told from noise.
 - **The floor** is a span, a histogram point, a count and a log event with ten attributes by hand-written calls of the SDK, that
-  look nothing up and scrub nothing. "As many attributes" is the same with as many as otelmcp has of such a call:
-  eleven on the span, thirteen on the event, three and four on the metrics.
+  look nothing up and scrub nothing. "As many attributes" is the same with as many as otelmcp has of a tools/call without a session, in
+  process: eleven on the span, thirteen on the event, three and four on the metrics.
 - **Recorded** is what one call left behind: spans, measurements, log records. **Parent** is where the parent of the span came from, of
   what the caller sent. **Errors** is how many kinds of errors left any trace: a refusing tool, a failing handler, an unknown tool,
   an unknown method, unreadable bytes; on the client a refusal, an error and a lost connection. **Together** is how many of 16 calls

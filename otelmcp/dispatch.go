@@ -39,7 +39,6 @@ type message struct {
 	operation.Operation
 	i        *Instrumentation
 	links    []trace.SpanContext // what belongs to its span and is not the parent
-	fromMeta bool                // _meta names the parent
 	atEdge   bool                // it came through an edge
 	onLedger bool                // an edge has counted it, and settles it
 	edge     edge                // which ends it; nil when dispatch does
@@ -138,8 +137,7 @@ func (m *message) extractMeta(fields map[string]any) {
 	ambient := m.i.spanContext(m.Context)
 	m.Context = m.i.extract(m.Context, metaCarrier(fields))
 	sc := m.i.spanContext(m.Context)
-	m.fromMeta = sc.IsValid() && !sameSpan(sc, ambient)
-	if m.fromMeta && ambient.IsValid() {
+	if sc.IsValid() && ambient.IsValid() && !sameSpan(sc, ambient) {
 		m.links = append(m.links, ambient)
 	}
 }

@@ -10,7 +10,9 @@ package operation
 import (
 	"context"
 	"errors"
+	"reflect"
 	"runtime"
+	"strings"
 	"sync/atomic"
 
 	"go.opentelemetry.io/otel"
@@ -77,22 +79,37 @@ func (r *Recorder) observeActive(meter metric.Meter) (err error) {
 		}
 	}()
 	gauge, err := semconv.NewOTelMCPServerOperationsActive(meter)
-	if err != nil || gauge == nil {
+	if gauge == nil { // one of several readers may refuse it, and the others not
 		return err
 	}
 	methods := r.methods // and not r, which could not go then
-	reg, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+	reg, refused := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		for _, m := range methods {
 			if m.begun.Load() {
-				o.ObserveInt64(gauge, m.active.Load(), m.observe...)
+				m.report(o, gauge)
 			}
 		}
 		return nil
 	}, gauge)
-	if err == nil && reg != nil {
-		runtime.AddCleanup(r, unregister, reg)
+	if reg != nil && !forwarded(reg) {
+		// In a goroutine: it waits for a collection that runs, and other cleanups do not.
+		runtime.AddCleanup(r, func(reg metric.Registration) { go unregister(reg) }, reg)
 	}
-	return err
+	return errors.Join(err, refused)
+}
+
+// report survives what a program plugged into its provider: there is nobody else to
+// do so where metrics are collected.
+func (m *method) report(o metric.Observer, gauge metric.Int64Observable) {
+	defer func() { _ = recover() }()
+	o.ObserveInt64(gauge, m.active.Load(), m.observe...)
+}
+
+// forwarded reports whether reg is the global provider's, from before there was one to
+// forward to. To end one takes the locks of SetMeterProvider in another order than that
+// does, so it stays: such servers are made as a program starts.
+func forwarded(reg metric.Registration) bool {
+	return strings.Contains(reflect.TypeOf(reg).String(), "global.")
 }
 
 func unregister(reg metric.Registration) {

@@ -6,6 +6,7 @@ package operation_test
 // The count of what is in flight, which the meter provider asks for.
 
 import (
+	"context"
 	"runtime"
 	"testing"
 	"time"
@@ -54,6 +55,7 @@ type registrations struct {
 	metric.MeterProvider
 	gone     chan struct{} // closed when a callback is unregistered
 	register func()        // if set, runs where a callback is registered
+	observe  func()        // if set, runs where a callback observes
 }
 
 func (p registrations) Meter(name string, opts ...metric.MeterOption) metric.Meter {
@@ -69,8 +71,22 @@ func (m registering) RegisterCallback(f metric.Callback, of ...metric.Observable
 	if m.of.register != nil {
 		m.of.register()
 	}
-	reg, err := m.Meter.RegisterCallback(f, of...)
+	reg, err := m.Meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		return f(ctx, observing{o, m.of})
+	}, of...)
 	return registration{reg, m.of.gone}, err
+}
+
+type observing struct {
+	metric.Observer
+	of registrations
+}
+
+func (o observing) ObserveInt64(of metric.Int64Observable, v int64, opts ...metric.ObserveOption) {
+	if o.of.observe != nil {
+		o.of.observe()
+	}
+	o.Observer.ObserveInt64(of, v, opts...)
 }
 
 type registration struct {
@@ -122,4 +138,26 @@ func TestActiveWhereRegisteringPanics(t *testing.T) {
 	if n := c.CounterValue("otelmcp.server.messages"); n != 1 {
 		t.Errorf("%d messages counted, want 1", n)
 	}
+}
+
+func TestActiveWhereObservingPanics(t *testing.T) {
+	c := telemetrytest.New(t)
+	broken := true
+	r := newRecorder(c, func(cfg *operation.Config) {
+		cfg.MeterProvider = registrations{MeterProvider: cfg.MeterProvider, gone: make(chan struct{}), observe: func() {
+			if broken {
+				broken = false
+				panic("broken view")
+			}
+		}}
+	})
+	one, two := begin(t.Context(), r, operation.RoleServer, "tools/list"), begin(t.Context(), r, operation.RoleServer, "ping")
+	if n := active(c); n != 1 {
+		t.Errorf("%d of 2 are reported where one cannot be, want 1", n)
+	}
+	if n := active(c); n != 2 {
+		t.Errorf("%d are active, want 2", n)
+	}
+	one.Finish()
+	two.Finish()
 }

@@ -178,7 +178,7 @@ func (o *Operation) Begin(links ...trace.SpanContext) {
 	o.Method.Known = o.method.name != Other
 	if o.Silent || o.Method.Text == "" {
 		if o.NewRoot {
-			o.leaveTrace()
+			o.leaveTrace(links)
 		}
 		return
 	}
@@ -232,12 +232,19 @@ func (o *Operation) startSpan(opts []trace.SpanStartOption) {
 }
 
 // leaveTrace keeps an operation that has no span of its own out of the trace that
-// its caller sent.
-func (o *Operation) leaveTrace() {
+// its caller sent, and in that of a span around it, which is among the links.
+func (o *Operation) leaveTrace(links []trace.SpanContext) {
 	defer o.rec.Guard()
-	if trace.SpanContextFromContext(o.Context).IsRemote() {
-		o.Context = trace.ContextWithSpanContext(o.Context, trace.SpanContext{})
+	if !trace.SpanContextFromContext(o.Context).IsRemote() {
+		return
 	}
+	var around trace.SpanContext
+	for _, sc := range links {
+		if !sc.IsRemote() {
+			around = sc
+		}
+	}
+	o.Context = trace.ContextWithSpanContext(o.Context, around)
 }
 
 func (o *Operation) enrichSpan() {

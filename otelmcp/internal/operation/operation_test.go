@@ -197,6 +197,30 @@ func TestSilentKeepsEventAndCount(t *testing.T) {
 }
 
 // An end is never lost because the request was canceled.
+// A silent operation that may not be in its caller's trace is in that of the span
+// around it, if there is one.
+func TestSilentRootKeepsTheSpanAround(t *testing.T) {
+	c := telemetrytest.New(t)
+	_, around := c.TracerProvider().Tracer("test").Start(t.Context(), "around")
+	defer around.End()
+	sent := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}, Remote: true})
+	for _, links := range [][]trace.SpanContext{{sent}, {sent, around.SpanContext()}} {
+		o := &operation.Operation{}
+		newRecorder(c).Init(o, trace.ContextWithRemoteSpanContext(t.Context(), sent), operation.RoleServer)
+		o.Method.Text, o.Transport, o.Stage = "ping", semconv.OTelMCPTransportOther, semconv.OTelMCPStageHandler
+		o.NewRoot, o.Silent = true, true
+		o.Begin(links...)
+		var want trace.TraceID
+		if len(links) > 1 {
+			want = links[1].TraceID()
+		}
+		if got := trace.SpanContextFromContext(o).TraceID(); got != want {
+			t.Errorf("with %d links it is in the trace %v, want %v", len(links), got, want)
+		}
+		o.Finish()
+	}
+}
+
 func TestCanceledContextLosesNothing(t *testing.T) {
 	capture := telemetrytest.New(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -303,6 +303,7 @@ func TestClientWithoutProviders(t *testing.T) {
 func TestSharedMeta(t *testing.T) {
 	b := observe(t, link{over: stdio, era: legacy})
 	meta := &mcp.Meta{ProgressToken: "p", AdditionalFields: map[string]any{"own": 1, "traceparent": traceparent}}
+	eventually(t, func() bool { return len(b.atServer.Spans()) >= 2 }) // initialize and its notification, and nothing is left of them
 	b.atClient.Reset()
 	b.atServer.Reset()
 	var wg sync.WaitGroup

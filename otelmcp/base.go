@@ -67,6 +67,33 @@ func (b base) extract(ctx context.Context, c propagation.TextMapCarrier) context
 	return ctx
 }
 
+// fromMeta returns ctx with the parent that _meta names, if it names one, and then a
+// span around ctx, which is to be linked.
+func (b base) fromMeta(ctx context.Context, meta map[string]any) (out context.Context, links []trace.SpanContext) {
+	ambient := b.spanContext(ctx)
+	out = b.extract(ctx, metaCarrier(meta))
+	if sc := b.spanContext(out); sc.IsValid() && ambient.IsValid() && !sameSpan(sc, ambient) {
+		links = append(links, ambient)
+	}
+	return out, links
+}
+
+func sameSpan(a, b trace.SpanContext) bool {
+	return a.TraceID() == b.TraceID() && a.SpanID() == b.SpanID()
+}
+
+// beginReceived begins what somebody else sent. What they sent is the parent, unless
+// they do not choose the trace; then it is linked.
+func (b base) beginReceived(o *operation.Operation, links []trace.SpanContext) {
+	if o.NewRoot = b.cfg.publicEndpoint; o.NewRoot {
+		if sent := b.spanContext(o.Context); sent.IsValid() {
+			// Its ids only: tracestate is free text.
+			links = slices.Insert(links, 0, sent.WithTraceState(trace.TraceState{}))
+		}
+	}
+	o.Begin(links...)
+}
+
 func (b base) tryExtract(ctx context.Context, c propagation.TextMapCarrier) (out context.Context) {
 	defer b.rec.Guard()
 	return b.cfg.propagators.Extract(ctx, c)

@@ -27,20 +27,11 @@ func (r *remote) incoming(o *operation.Operation, ctx context.Context, method st
 	defer r.rec.Guard()
 	r.start(o, ctx, operation.RoleServer, method)
 	o.Stage = semconv.OTelMCPStageHandler
-	ambient := r.spanContext(ctx)
 	var links []trace.SpanContext
 	if len(meta) > 0 {
-		o.Context = r.extract(o.Context, metaCarrier(meta))
-		if sent := r.spanContext(o.Context); sent.IsValid() && !sameSpan(sent, ambient) && ambient.IsValid() {
-			links = append(links, ambient)
-		}
+		o.Context, links = r.fromMeta(o.Context, meta)
 	}
-	if o.NewRoot = r.cfg.publicEndpoint; o.NewRoot {
-		if sent := r.spanContext(o.Context); sent.IsValid() {
-			links = append(links, sent.WithTraceState(trace.TraceState{}))
-		}
-	}
-	o.Begin(links...)
+	r.beginReceived(o, links)
 }
 
 // notified hands a notification of the server's to the program, and records it.

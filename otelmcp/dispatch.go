@@ -13,7 +13,6 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -130,16 +129,10 @@ func (p metaPropagator) ExtractMeta(ctx context.Context, meta *mcp.Meta) context
 	return m
 }
 
-// extractMeta takes the parent from _meta, when it names one. A span around the
-// dispatch is then linked.
+// extractMeta takes the parent from _meta, when it names one.
 func (m *message) extractMeta(fields map[string]any) {
 	m.traceparent, _ = fields["traceparent"].(string)
-	ambient := m.i.spanContext(m.Context)
-	m.Context = m.i.extract(m.Context, metaCarrier(fields))
-	sc := m.i.spanContext(m.Context)
-	if sc.IsValid() && ambient.IsValid() && !sameSpan(sc, ambient) {
-		m.links = append(m.links, ambient)
-	}
+	m.Context, m.links = m.i.fromMeta(m.Context, fields)
 }
 
 // extractHeaders takes the parent from HTTP headers, when nothing that goes
@@ -175,10 +168,6 @@ func (p headerPropagator) Extract(ctx context.Context, headers http.Header) cont
 
 // Inject is for clients. A server has no use for it.
 func (headerPropagator) Inject(context.Context, http.Header) {}
-
-func sameSpan(a, b trace.SpanContext) bool {
-	return a.TraceID() == b.TraceID() && a.SpanID() == b.SpanID()
-}
 
 // dispatchTracer begins the operation of each request.
 type dispatchTracer struct{ i *Instrumentation }
@@ -253,17 +242,8 @@ func (i *Instrumentation) begin(m *message, method string) (ctx context.Context)
 // beginSpan starts the span of a message whose method, session and parent are
 // known.
 func (m *message) beginSpan() {
-	i := m.i
-	m.Silent = m.Silent || i.silent(m.Context, m.Method.Text)
-	// What the caller sent is the parent, unless callers do not choose the trace;
-	// then it is linked.
-	if m.NewRoot = i.cfg.publicEndpoint; m.NewRoot {
-		if sent := i.spanContext(m.Context); sent.IsValid() {
-			// Its ids only: tracestate is free text.
-			m.links = slices.Insert(m.links, 0, sent.WithTraceState(trace.TraceState{}))
-		}
-	}
-	m.Begin(m.links...)
+	m.Silent = m.Silent || m.i.silent(m.Context, m.Method.Text)
+	m.i.beginReceived(&m.Operation, m.links)
 }
 
 // checkSession records what is odd about the session id that an HTTP request

@@ -99,14 +99,19 @@ func (i *Instrumentation) watchDefinitions(ctx context.Context, srv *server.MCPS
 }
 
 func (i *Instrumentation) replaceTools(ctx context.Context, srv *server.MCPServer) {
-	i.tools.Replace(ctx, func() map[string]tool {
-		all := srv.ListTools()
-		tools := make(map[string]tool, len(all))
-		for name, t := range all {
-			tools[name] = tool{Tool: t.Tool}
+	i.tools.Replace(ctx, listed(srv.ListTools, func(t *server.ServerTool) tool { return tool{Tool: t.Tool} }))
+}
+
+// listed returns what lists the definitions in what mcp-go lists.
+func listed[S, T any](list func() map[string]S, of func(S) T) func() map[string]T {
+	return func() map[string]T {
+		all := list()
+		definitions := make(map[string]T, len(all))
+		for name, s := range all {
+			definitions[name] = of(s)
 		}
-		return tools
-	})
+		return definitions
+	}
 }
 
 // watchTools compares the tools that a client was just given with those that
@@ -208,14 +213,7 @@ func (i *Instrumentation) watchPrompts(ctx context.Context) {
 	if srv == nil {
 		return
 	}
-	i.prompts.Replace(ctx, func() map[string]mcp.Prompt {
-		all := srv.ListPrompts()
-		prompts := make(map[string]mcp.Prompt, len(all))
-		for name, p := range all {
-			prompts[name] = p.Prompt
-		}
-		return prompts
-	})
+	i.prompts.Replace(ctx, listed(srv.ListPrompts, func(p *server.ServerPrompt) mcp.Prompt { return p.Prompt }))
 }
 
 func (i *Instrumentation) watchResources(ctx context.Context) {
@@ -223,12 +221,5 @@ func (i *Instrumentation) watchResources(ctx context.Context) {
 	if srv == nil {
 		return
 	}
-	i.resources.Replace(ctx, func() map[string]mcp.Resource {
-		all := srv.ListResources()
-		resources := make(map[string]mcp.Resource, len(all))
-		for uri, r := range all {
-			resources[uri] = r.Resource
-		}
-		return resources
-	})
+	i.resources.Replace(ctx, listed(srv.ListResources, func(r *server.ServerResource) mcp.Resource { return r.Resource }))
 }

@@ -122,20 +122,18 @@ func (t *Table[T]) Len() int { return len(t.load()) }
 // may be older than what they saw.
 func (t *Table[T]) Replace(ctx context.Context, offered func() map[string]T) {
 	var made map[string]*Definition[T]
-	for {
+	var changes []change[T]
+	var refused int
+	for done := false; !done; {
 		seen := t.Generation()
 		all := offered()
 		made = t.defineNew(made, all)
-		changes, refused, done := t.replace(seen, made, all)
-		if !done {
-			continue
-		}
-		for range refused {
-			t.rec.Refuse(semconv.OTelMCPRefusedReasonDefinitionTable)
-		}
-		t.tell(ctx, changes)
-		return
+		changes, refused, done = t.replace(seen, made, all)
 	}
+	for range refused {
+		t.rec.Refuse(semconv.OTelMCPRefusedReasonDefinitionTable)
+	}
+	t.tell(ctx, changes)
 }
 
 // defineNew adds to made what of all the table does not hold as it is, as far as there is

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"reflect"
 	"runtime"
-	"strings"
 	"sync/atomic"
 
 	"go.opentelemetry.io/otel"
@@ -109,7 +108,8 @@ func (m *method) report(o metric.Observer, gauge metric.Int64Observable) {
 // forward to. To end one takes the locks of SetMeterProvider in another order than that
 // does, so it stays: such servers are made as a program starts.
 func forwarded(reg metric.Registration) bool {
-	return strings.Contains(reflect.TypeOf(reg).String(), "global.")
+	t := reflect.TypeOf(reg)
+	return t.Kind() == reflect.Pointer && t.Elem().PkgPath() == "go.opentelemetry.io/otel/internal/global"
 }
 
 func unregister(reg metric.Registration) {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/otelmcp/otelmcp-go/internal/telemetrytest"
@@ -160,4 +161,32 @@ func TestActiveWhereObservingPanics(t *testing.T) {
 	}
 	one.Finish()
 	two.Finish()
+}
+
+// collecting is a provider whose meters are made while garbage is collected.
+type collecting struct{ metric.MeterProvider }
+
+func (p collecting) Meter(name string, opts ...metric.MeterOption) metric.Meter {
+	for range 5 {
+		runtime.GC()
+		time.Sleep(10 * time.Millisecond) // for cleanups to run into what holds the lock now
+	}
+	return p.MeterProvider.Meter(name, opts...)
+}
+
+// A server that was made and dropped before the program set its global provider does
+// not get into the way of that.
+func TestActiveOfGlobalProvider(t *testing.T) {
+	c := telemetrytest.New(t)
+	newRecorder(c, func(cfg *operation.Config) { cfg.MeterProvider = otel.GetMeterProvider() })
+	set := make(chan struct{})
+	go func() {
+		defer close(set)
+		otel.SetMeterProvider(collecting{c.MeterProvider()})
+	}()
+	select {
+	case <-set:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the global provider cannot be set")
+	}
 }

@@ -196,7 +196,6 @@ func TestSilentKeepsEventAndCount(t *testing.T) {
 	}
 }
 
-// An end is never lost because the request was canceled.
 // A silent operation that may not be in its caller's trace is in that of the span
 // around it, if there is one.
 func TestSilentRootKeepsTheSpanAround(t *testing.T) {
@@ -221,6 +220,7 @@ func TestSilentRootKeepsTheSpanAround(t *testing.T) {
 	}
 }
 
+// An end is never lost because the request was canceled.
 func TestCanceledContextLosesNothing(t *testing.T) {
 	capture := telemetrytest.New(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -8,13 +8,8 @@ package operation
 // once so that the hot path builds none.
 
 import (
-	"context"
-	"errors"
-	"reflect"
-	"runtime"
 	"sync/atomic"
 
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
@@ -69,61 +64,11 @@ func (m *method) enter() {
 
 func (m *method) leave() { m.active.Add(-1) }
 
-// observeActive has meter ask how many operations are in flight, until r is gone.
-// Servers that share a provider add up.
-func (r *Recorder) observeActive(meter metric.Meter) (err error) {
-	defer func() {
-		if recover() != nil {
-			err = errors.New("otelmcp: the meter provider panics where callbacks are registered")
-		}
-	}()
-	gauge, err := semconv.NewOTelMCPServerOperationsActive(meter)
-	if gauge == nil { // one of several readers may refuse it, and the others not
-		return err
-	}
-	methods := r.methods // and not r, which could not go then
-	reg, refused := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		for _, m := range methods {
-			if m.begun.Load() {
-				m.report(o, gauge)
-			}
-		}
-		return nil
-	}, gauge)
-	if reg != nil && !forwarded(reg) {
-		// In a goroutine: it waits for a collection that runs, and other cleanups do not.
-		runtime.AddCleanup(r, func(reg metric.Registration) { go unregister(reg) }, reg)
-	}
-	return errors.Join(err, refused)
-}
-
-// report survives what a program plugged into its provider: there is nobody else to
-// do so where metrics are collected.
-func (m *method) report(o metric.Observer, gauge metric.Int64Observable) {
-	defer func() { _ = recover() }()
-	o.ObserveInt64(gauge, m.active.Load(), m.observe...)
-}
-
-// forwarded reports whether reg is the global provider's, from before there was one to
-// forward to. To end one takes the locks of SetMeterProvider in another order than that
-// does, so it stays: such servers are made as a program starts.
-func forwarded(reg metric.Registration) bool {
-	t := reflect.TypeOf(reg)
-	return t.Kind() == reflect.Pointer && t.Elem().PkgPath() == "go.opentelemetry.io/otel/internal/global"
-}
-
-func unregister(reg metric.Registration) {
-	defer func() { _ = recover() }()
-	if err := reg.Unregister(); err != nil {
-		otel.Handle(err)
-	}
-}
-
 // method finds what is known of name; an unknown one shares the entry of
 // Other.
 func (r *Recorder) method(name string) *method {
-	if m, ok := r.methods[name]; ok {
+	if m, ok := r.methods.byName[name]; ok {
 		return m
 	}
-	return r.methods[Other]
+	return r.methods.byName[Other]
 }

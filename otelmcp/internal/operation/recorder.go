@@ -69,7 +69,7 @@ type Recorder struct {
 	decisions       metric.Int64Counter
 	authDuration    metric.Float64Histogram
 
-	methods  map[string]*method
+	methods  *methods
 	refusals map[string][]metric.AddOption // by reason: a full table may refuse something of every message
 	series   seriesCache
 	client   bool
@@ -114,9 +114,12 @@ func New(c Config) *Recorder {
 	r.responseSize = create(meter, semconv.NewOTelMCPServerResponseSize, metric.Int64Histogram(metricnoop.Int64Histogram{}), &errs)
 	r.decisions = create(meter, semconv.NewOTelMCPAuthDecisions, metric.Int64Counter(metricnoop.Int64Counter{}), &errs)
 	r.authDuration = create(meter, semconv.NewOTelMCPAuthDuration, metric.Float64Histogram(metricnoop.Float64Histogram{}), &errs)
-	r.methods = newMethods(c.Attributes)
-	if !c.Client {
-		errs = append(errs, r.observeActive(meter))
+	if c.Client {
+		r.methods = &methods{newMethods(c.Attributes)}
+	} else {
+		var err error
+		r.methods, err = countedBy(meter, c.Attributes)
+		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		otel.Handle(err)

@@ -9,7 +9,6 @@ package otelmcp
 import (
 	"context"
 	"encoding/json"
-	"reflect"
 
 	"github.com/mark3labs/mcp-go/server"
 
@@ -17,19 +16,6 @@ import (
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
-
-// filters say whether the server hides tools, and prompts, from some.
-type filters struct{ tools, prompts bool }
-
-// filtersOf asks srv, which has no getter for them. Only how many there are is
-// read. Where the fields are gone, what they let through is not known.
-func filtersOf(srv *server.MCPServer) filters {
-	has := func(field string) bool {
-		f := reflect.ValueOf(srv).Elem().FieldByName(field)
-		return f.IsValid() && f.Kind() == reflect.Slice && f.Len() > 0
-	}
-	return filters{tools: has("toolFilters"), prompts: has("promptFilters")}
-}
 
 // filtered records what a filter decided about m, once: middleware may run a
 // handler again, and that of a task runs beside.
@@ -55,25 +41,20 @@ func (m *message) passed(ctx context.Context) {
 	m.filtered(ctx, semconv.OTelMCPAuthDecisionAllow, semconv.OTelMCPAuthReasonOK)
 }
 
-// watchInitialization records that a hook of the program's refused a request,
-// unless the hook has told that itself.
-func (i *Instrumentation) watchInitialization(hook server.OnRequestInitializationFunc) server.OnRequestInitializationFunc {
-	return func(ctx context.Context, id, raw any) error {
-		if server.ServerFromContext(ctx) != i.srv { // another one that shares the hooks
-			return hook(ctx, id, raw)
-		}
-		about, ok := ctx.Value(subjectKey{}).(subject)
-		if x, isExchange := about.(*exchange); !ok || !isExchange || x.i != i || !x.awaitsDispatch() {
-			a := &arriving{Context: ctx, i: i, raw: raw}
-			ctx, about = a, a
-		}
-		before := about.decisions().Last()
-		err := hook(ctx, id, raw)
-		if err != nil {
-			i.refusedInitialization(ctx, about, before, err)
-		}
-		return err
+// askInitialization calls a hook of the program's, and records that it refused a
+// request, unless the hook has told that itself.
+func (i *Instrumentation) askInitialization(ctx context.Context, id, raw any, hook server.OnRequestInitializationFunc) error {
+	about, ok := ctx.Value(subjectKey{}).(subject)
+	if x, isExchange := about.(*exchange); !ok || !isExchange || x.i != i || !x.awaitsDispatch() {
+		a := &arriving{Context: ctx, i: i, raw: raw}
+		ctx, about = a, a
 	}
+	before := about.decisions().Last()
+	err := hook(ctx, id, raw)
+	if err != nil {
+		i.refusedInitialization(ctx, about, before, err)
+	}
+	return err
 }
 
 func (i *Instrumentation) refusedInitialization(ctx context.Context, about subject, before *operation.Decision, err error) {

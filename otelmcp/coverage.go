@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/log"
@@ -76,6 +77,7 @@ const startTime = time.Second
 
 type coverage struct {
 	reported atomic.Bool
+	first    *time.Timer // makes the first report, where nothing else does; nil where nobody listens
 	// seen, edged and lost are read on every message; they hold a bit each for
 	// what was reported already: transports without an edge and facts, transports
 	// with one, seams.
@@ -254,14 +256,24 @@ func (i *Instrumentation) covered() Coverage {
 
 func (i *Instrumentation) reportCoverage() {
 	i.coverage.reported.Store(true)
+	if i.coverage.first != nil {
+		i.coverage.first.Stop()
+	}
 	i.emitCoverage(semconv.OTelMCPRoleServer, i.covered())
 }
 
-// firstCoverage reports when there was no reason to before.
-func (i *Instrumentation) firstCoverage() {
-	if !i.coverage.reported.Load() {
-		i.reportCoverage()
+// expect has the first report made when there is no reason to before, unless the
+// server is gone by then: waiting does not keep it.
+func (c *coverage) expect(i *Instrumentation) {
+	if !i.rec.Observed() {
+		return
 	}
+	w := weak.Make(i)
+	c.first = time.AfterFunc(startTime, func() {
+		if i := w.Value(); i != nil && !i.coverage.reported.Load() {
+			i.reportCoverage()
+		}
+	})
 }
 
 // emitCoverage emits what the instrumentation of a server, or of a client, sees.

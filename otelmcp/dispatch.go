@@ -49,9 +49,8 @@ type message struct {
 	id          any    // as a hook told it
 	key         string // what an answer's id is compared by, as an edge read it
 
-	metaSeen, headersSeen bool // our propagators ran
-	parsed                bool // a hook has shown the parsed request
-	settled               bool // it is known how the request ended
+	parsed  bool // a hook has shown the parsed request
+	settled bool // it is known how the request ended
 
 	// Set from the goroutine that runs a tool's handler. When the call became
 	// a task, that one outlives the operation.
@@ -122,7 +121,6 @@ func (p metaPropagator) ExtractMeta(ctx context.Context, meta *mcp.Meta) context
 		return ctx
 	}
 	m := p.i.newMessage(ctx)
-	m.metaSeen = true
 	if carries {
 		m.extractMeta(meta.AdditionalFields)
 	}
@@ -161,7 +159,6 @@ func (p headerPropagator) Extract(ctx context.Context, headers http.Header) cont
 		}
 		m = p.i.newMessage(ctx) // params was no object, so that there was no _meta to extract from
 	}
-	m.headersSeen = true
 	m.extractHeaders(headers)
 	return m
 }
@@ -186,9 +183,6 @@ func (t dispatchTracer) Start(ctx context.Context, name string, kind tracing.Spa
 			return ctx, toolSpan{}
 		}
 		m = t.i.newMessage(ctx) // other propagators took the place of ours
-	}
-	if !m.headersSeen {
-		t.i.coverage.seamLost(t.i, "propagator")
 	}
 	return t.i.begin(m, strings.TrimPrefix(name, "mcp.")), (*dispatchSpan)(m)
 }
@@ -228,6 +222,7 @@ func (i *Instrumentation) begin(m *message, method string) (ctx context.Context)
 		x.begun.Store(&x.conn)
 	}
 	i.coverage.sawTransport(i, m.Transport, m.atEdge)
+	i.checkSeams()
 	if s != nil && srv != nil {
 		if wrapped := i.wrapSession(s, known); wrapped != nil {
 			ctx = srv.WithContext(m, wrapped)
@@ -345,16 +340,6 @@ func (s *dispatchSpan) End() {
 		return
 	}
 	(*message)(s).finish()
-}
-
-// hooked reports whether our hooks are still the server's. A program can
-// replace them all with server.WithHooks.
-func (i *Instrumentation) hooked() bool {
-	if i.srv.GetHooks() == i.hooks {
-		return true
-	}
-	i.coverage.seamLost(i, "hooks")
-	return false
 }
 
 // toolSpan answers mcp-go's tool middleware, and stands for a message that

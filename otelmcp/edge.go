@@ -48,7 +48,8 @@ type edge interface {
 	ended(m *message)
 }
 
-// edgeKey finds the edge of one server: several can be in one context.
+// edgeKey finds the edge of one server: several can be in one context. Without an i it
+// finds the innermost one.
 type edgeKey struct{ i *Instrumentation }
 
 // edgeOf returns the edge of ours that ctx came through.

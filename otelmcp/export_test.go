@@ -26,3 +26,11 @@ func ConnectionsVerified() int {
 	})
 	return n
 }
+
+// ServerFields says which of the private fields that are read a server has.
+func ServerFields() map[string]bool {
+	return map[string]bool{
+		"tracer": fieldTracer.known, "propagator": fieldPropagator.known, "metaPropagator": fieldMetaPropagator.known,
+		"toolFilters": fieldToolFilters.known, "promptFilters": fieldPromptFilters.known,
+	}
+}

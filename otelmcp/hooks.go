@@ -21,27 +21,12 @@ import (
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
-func (i *Instrumentation) addHooks(h *server.Hooks) {
-	// The first hook that returns an error is the last one that is called. The list
-	// itself may be another Hooks' as well, and is not written to.
-	initialization := []server.OnRequestInitializationFunc{i.onRequestInitialization}
-	for _, hook := range h.OnRequestInitialization {
-		initialization = append(initialization, i.watchInitialization(hook))
-	}
-	h.OnRequestInitialization = initialization
-	h.AddOnRegisterSession(i.onRegisterSession)
-	h.AddOnUnregisterSession(i.onUnregisterSession)
-	h.AddBeforeAny(i.onBeforeAny)
-	h.AddOnSuccess(i.onSuccess)
-	h.AddOnError(i.onError)
-}
-
 func (i *Instrumentation) onBeforeAny(ctx context.Context, id any, _ mcp.MCPMethod, request any) {
 	defer i.rec.Guard()
 	m := i.messageOf(ctx)
 	if m == nil || !m.Begun() {
-		if i.rec.Observed() && server.ServerFromContext(ctx) == i.srv {
-			i.coverage.seamLost(i, "tracer")
+		if i.rec.Observed() {
+			i.checkSeams()
 		}
 		return
 	}
@@ -120,9 +105,6 @@ func (i *Instrumentation) onSuccess(ctx context.Context, id any, _ mcp.MCPMethod
 		return
 	}
 	m.settled = true
-	if !m.metaSeen { // every request that succeeds has params that _meta can be read from
-		i.coverage.seamLost(i, "propagator")
-	}
 	i.parse(ctx, m, id, request)
 	switch a := answer.(type) {
 	case *mcp.CallToolResult:
@@ -215,7 +197,7 @@ func (i *Instrumentation) settleInitialize(ctx context.Context, m *message, requ
 func (i *Instrumentation) onError(ctx context.Context, id any, _ mcp.MCPMethod, request any, err error) {
 	defer i.rec.Guard()
 	m := i.messageOf(ctx)
-	if m == nil { // also when mcp-go reports a blocked notification channel
+	if m == nil {
 		return
 	}
 	m.settled = true

@@ -38,6 +38,8 @@ type httpEdge struct {
 	// streams are the open streams of the HTTP+SSE transport, by session: the
 	// answers to what is posted go out on them.
 	streams sync.Map // string → *answers
+	// adopted says that a message was dispatched in the context of its exchange.
+	adopted atomic.Bool
 	// servers are the HTTP servers that tell us when they shut down.
 	servers sync.Map // weak.Pointer[http.Server] → *atomic.Bool
 	// last is the one of them that served last, which is most often the only one.
@@ -219,7 +221,7 @@ const (
 func (x *exchange) Value(key any) any {
 	switch k := key.(type) {
 	case edgeKey:
-		if k.i == x.i {
+		if k.i == x.i || k.i == nil {
 			return edge(x)
 		}
 	case subjectKey:
@@ -370,6 +372,9 @@ func (x *exchange) adopt(ctx context.Context) *message {
 		x.adopted, x.dispatch = true, dispatchRuns
 	}
 	x.mu.Unlock()
+	if adopted := &x.i.edges.http.adopted; mine && !adopted.Load() {
+		adopted.Store(true)
+	}
 	if mine && !late {
 		x.m.init(x.i, ctx)
 		x.m.edge, x.m.onLedger = x, true
@@ -544,7 +549,9 @@ func (x *exchange) recordUndispatched(res *result) {
 	m.Network = x.network()
 	e := x.message()
 	if e != nil && x.servedElsewhere(e, res) {
-		i.coverage.sawContextLost(i)
+		if !i.edges.http.adopted.Load() { // else an answer may have come to the wrong request
+			i.coverage.sawContextLost(i)
+		}
 		i.edges.ledger.record()
 		return
 	}
@@ -586,7 +593,9 @@ func (x *exchange) recordUndispatched(res *result) {
 	if m.HTTPStatus >= http.StatusBadRequest {
 		i.refusedCancel(session, e, x.client())
 	}
-	i.coverage.sawTransport(i, m.Transport, true)
+	if x.hint != "" || res.sse || i.sessions.Get(session) != nil { // else it is what the request says
+		i.coverage.sawTransport(i, m.Transport, true)
+	}
 	switch {
 	case x.panicked:
 		m.Outcome = semconv.OTelMCPOutcomePanic
@@ -620,9 +629,10 @@ func (x *exchange) recordUndispatched(res *result) {
 
 // servedElsewhere reports whether the message was dispatched after all, in a
 // context that is not the exchange's, and recorded there: only dispatch answers
-// with a result.
+// with a result. Answers find their request by an id that its peer chose, which proves
+// nothing where every message is dispatched in the context of its exchange.
 func (x *exchange) servedElsewhere(e *jsonrpc.Envelope, res *result) bool {
-	if e.Kind != jsonrpc.Request {
+	if e.Kind != jsonrpc.Request || !x.i.coverage.dispatches() {
 		return false
 	}
 	if res.answer == nil {

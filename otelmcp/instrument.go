@@ -8,7 +8,6 @@ package otelmcp
 import (
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
@@ -23,8 +22,10 @@ import (
 type Instrumentation struct {
 	base
 	srv *server.MCPServer
-	// hooks are the server's as they were when ours were appended.
-	hooks *server.Hooks
+	// hooks are the server's as they were when it was instrumented, and hookSet is
+	// what is ours among them.
+	hooks   *server.Hooks
+	hookSet *hookSet
 
 	sessions     *session.Table
 	tasks        taskTable
@@ -67,14 +68,12 @@ var instrumented onceEach[server.MCPServer, Instrumentation]
 // A second call for the same server returns the first one's result and ignores
 // its options.
 func Instrument(srv *server.MCPServer, opts ...Option) *Instrumentation {
-	i, fresh := instrumented.get(srv, func() *Instrumentation {
+	i, _ := instrumented.get(srv, func() *Instrumentation {
 		i := newInstrumentation(srv, newConfig(opts))
+		i.coverage.expect(i)
 		i.install(srv)
 		return i
 	})
-	if fresh {
-		time.AfterFunc(startTime, i.firstCoverage)
-	}
 	return i
 }
 
@@ -108,6 +107,6 @@ func (i *Instrumentation) install(srv *server.MCPServer) {
 		hooks = &server.Hooks{}
 		server.WithHooks(hooks)(srv)
 	}
-	i.addHooks(hooks)
-	i.hooks = hooks
+	i.hooks, i.hookSet = hooks, hookSetOf(hooks)
+	i.hookSet.join(i)
 }

@@ -3,7 +3,9 @@
 
 package otelmcp
 
-// Requests that the server sends to its client: sampling, elicitation, roots.
+// Requests that the server sends to its client: sampling, elicitation, roots; and
+// the notifications that do not get to its client.
+//
 // The server is the client of these messages, and a wrapper around the session
 // is the only place that sees them. A wrapper must offer exactly the
 // interfaces of what it wraps, because mcp-go and programs ask for them; so
@@ -259,4 +261,33 @@ func settleRequest(o *operation.Operation, err error) {
 	default:
 		o.Outcome = semconv.OTelMCPOutcomeError
 	}
+}
+
+// onUndelivered is mcp-go's word that a session has no room for a notification, which
+// is lost. It comes on a goroutine of its own, in the context of whatever message the
+// notification was sent in, which goes on meanwhile: that message is not touched. told
+// is what mcp-go says of the notification.
+func (h *hookSet) onUndelivered(ctx context.Context, told any) {
+	about, _ := told.(map[string]any)
+	method, _ := about["method"].(string)
+	id, _ := about["sessionID"].(string)
+	i := h.of(ctx)
+	if server.ServerFromContext(ctx) == nil { // sent outside of any message
+		i = h.inSession(id)
+	}
+	if i == nil || !i.rec.Observed() {
+		return
+	}
+	defer i.rec.Guard()
+	on := &message{i: i}
+	on.describeSession(id)
+	if s := server.ClientSessionFromContext(ctx); on.Transport == "" && s != nil && s.SessionID() == id {
+		on.Transport, on.Network = i.transportOf(s)
+	}
+	if on.Transport == "" {
+		on.Transport = semconv.OTelMCPTransportOther
+	}
+	o := i.sent(ctx, on, method, 0, false)
+	o.Outcome, o.Message = semconv.OTelMCPOutcomeError, server.ErrNotificationChannelBlocked.Error()
+	o.Finish()
 }

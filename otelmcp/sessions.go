@@ -43,9 +43,6 @@ type knownSession = session.Session
 
 func (i *Instrumentation) onRegisterSession(ctx context.Context, s server.ClientSession) {
 	defer i.rec.Guard()
-	if !i.owns(s) {
-		return
-	}
 	key := s.SessionID()
 	entry := i.newSession(s)
 	i.bind(ctx, entry)
@@ -120,9 +117,6 @@ func (i *Instrumentation) onUnregisterSession(ctx context.Context, s server.Clie
 	key := s.SessionID()
 	known := i.sessions.Get(key)
 	if known == nil {
-		if !i.sessions.Refused() {
-			return // a session of another server that shares our hooks
-		}
 		known = i.newSession(s)
 	}
 	i.sessions.End(ctx, key, i.endReason(ctx, known.Transport), known)

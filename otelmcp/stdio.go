@@ -82,7 +82,7 @@ type lines struct {
 
 // Value makes the edge findable from the contexts that derive from it.
 func (l *lines) Value(key any) any {
-	if k, ok := key.(edgeKey); ok && k.i == l.i {
+	if k, ok := key.(edgeKey); ok && (k.i == l.i || k.i == nil) {
 		return edge(l)
 	}
 	return l.Context.Value(key)

@@ -1,0 +1,102 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package otelmcp
+
+// What a server of mcp-go has installed and has no getter for. Everything that is
+// read of its private fields is read here. A field that is gone, or of another
+// type, is not known: then a seam counts as in place, and a filter as absent.
+// TestServerFields fails when a version of mcp-go comes to that.
+
+import (
+	"reflect"
+	"unsafe"
+
+	"github.com/mark3labs/mcp-go/server"
+	"github.com/mark3labs/mcp-go/tracing"
+)
+
+// serverField is where a server keeps a value of type T.
+type serverField[T any] struct {
+	offset uintptr
+	known  bool
+}
+
+func fieldOf[T any](name string) serverField[T] {
+	f, ok := reflect.TypeFor[server.MCPServer]().FieldByName(name)
+	return serverField[T]{f.Offset, ok && f.Type == reflect.TypeFor[T]()}
+}
+
+// of returns the value that srv has, and whether that is known. mcp-go reads these
+// fields without a lock while it serves. So may who is called by it, and nobody else:
+// the program sets them in its own time.
+func (f serverField[T]) of(srv *server.MCPServer) (v T, known bool) {
+	if !f.known {
+		return v, false
+	}
+	return *(*T)(unsafe.Add(unsafe.Pointer(srv), f.offset)), true
+}
+
+var (
+	fieldTracer         = fieldOf[tracing.Tracer]("tracer")
+	fieldPropagator     = fieldOf[tracing.Propagator]("propagator")
+	fieldMetaPropagator = fieldOf[tracing.MetaPropagator]("metaPropagator")
+	fieldToolFilters    = fieldOf[[]server.ToolFilterFunc]("toolFilters")
+	fieldPromptFilters  = fieldOf[[]server.PromptFilterFunc]("promptFilters")
+)
+
+// filters say whether the server hides tools, and prompts, from some.
+type filters struct{ tools, prompts bool }
+
+// filtersOf is for a server that does not serve yet.
+func filtersOf(srv *server.MCPServer) filters {
+	tools, _ := fieldToolFilters.of(srv)
+	prompts, _ := fieldPromptFilters.of(srv)
+	return filters{tools: len(tools) > 0, prompts: len(prompts) > 0}
+}
+
+// checkSeams looks whether the seams of ours are still the server's. It is asked of the
+// server, and not concluded from what a message did or did not pass through: what a
+// message passes through is up to its peer. mcp-go must be handling a message of the
+// server's.
+func (i *Instrumentation) checkSeams() {
+	if t, known := fieldTracer.of(i.srv); known && t != tracing.Tracer(dispatchTracer{i}) {
+		i.coverage.seamLost(i, "tracer")
+	}
+	h, knownHeader := fieldPropagator.of(i.srv)
+	m, knownMeta := fieldMetaPropagator.of(i.srv)
+	if knownHeader && h != tracing.Propagator(headerPropagator{i}) || knownMeta && m != tracing.MetaPropagator(metaPropagator{i}) {
+		i.coverage.seamLost(i, "propagator")
+	}
+	i.hooked()
+}
+
+// hooked reports whether the hooks that ours are among are still the server's. A
+// program can replace them all with server.WithHooks.
+func (i *Instrumentation) hooked() bool {
+	if i.srv.GetHooks() == i.hooks {
+		return true
+	}
+	i.coverage.seamLost(i, "hooks")
+	return false
+}
+
+// instrumentationOf returns what srv was instrumented with, or nil. It finds it by the
+// seams, which need no lock; only where the program has replaced all three, or they
+// are not known, does it look srv up. srv may be nil.
+func instrumentationOf(srv *server.MCPServer) *Instrumentation {
+	if srv == nil {
+		return nil
+	}
+	if t, ok := fieldMetaPropagator.of(srv); ok {
+		if p, ok := t.(metaPropagator); ok {
+			return p.i
+		}
+	}
+	if t, ok := fieldTracer.of(srv); ok {
+		if t, ok := t.(dispatchTracer); ok {
+			return t.i
+		}
+	}
+	return instrumented.find(srv)
+}

@@ -15,7 +15,6 @@ import (
 	"sync/atomic"
 
 	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
@@ -37,25 +36,23 @@ type method struct {
 	observe []metric.ObserveOption
 }
 
-func newMethods(extra []attribute.KeyValue) map[string]*method {
+func newMethods(r *Recorder) map[string]*method {
 	m := make(map[string]*method, len(semconv.MCPMethodNames)+1)
 	for _, name := range &semconv.MCPMethodNames {
-		m[name] = newMethod(name, extra)
+		m[name] = newMethod(r, name)
 	}
-	m[Other] = newMethod(Other, extra)
+	m[Other] = newMethod(r, Other)
 	return m
 }
 
-func newMethod(name string, extra []attribute.KeyValue) *method {
-	attr := trace.WithAttributes(semconv.MCPMethodNameKey.String(name))
+func newMethod(r *Recorder, name string) *method {
 	return &method{
 		name: name,
 		start: [roles][]trace.SpanStartOption{
-			RoleServer: {trace.WithSpanKind(trace.SpanKindServer), attr},
-			RoleClient: {trace.WithSpanKind(trace.SpanKindClient), attr},
+			RoleServer: startOptions(trace.SpanKindServer, name),
+			RoleClient: startOptions(trace.SpanKindClient, name),
 		},
-		observe: []metric.ObserveOption{metric.WithAttributeSet(
-			attribute.NewSet(append([]attribute.KeyValue{semconv.MCPMethodNameKey.String(name)}, extra...)...))},
+		observe: []metric.ObserveOption{r.metricSet(semconv.MCPMethodNameKey.String(name))},
 	}
 }
 
@@ -95,13 +92,6 @@ func (r *Recorder) observeActive(meter metric.Meter) (err error) {
 		runtime.AddCleanup(r, func(reg metric.Registration) { go unregister(reg) }, reg)
 	}
 	return errors.Join(err, refused)
-}
-
-// report survives what a program plugged into its provider: there is nobody else to
-// do so where metrics are collected.
-func (m *method) report(o metric.Observer, gauge metric.Int64Observable) {
-	defer func() { _ = recover() }()
-	o.ObserveInt64(gauge, m.active.Load(), m.observe...)
 }
 
 // forwarded reports whether reg is the global provider's, from before there was one to

@@ -97,8 +97,8 @@ func (p *Pipeline) resource(ctx context.Context, cfg config) (*resource.Resource
 	}
 	env, err := resource.New(ctx, resource.WithFromEnv())
 	if err != nil {
-		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES=%q: want key=value,key=value with percent-encoded values: %w",
-			redact(os.Getenv("OTEL_RESOURCE_ATTRIBUTES")), err)
+		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES=%q: want key=value,key=value with percent-encoded values: %s",
+			redact(os.Getenv("OTEL_RESOURCE_ATTRIBUTES")), redact(err.Error()))
 	}
 	return resource.Merge(res, env)
 }
@@ -214,6 +214,7 @@ func selected(env string) string {
 // unusable names the variable behind an exporter that could not be made.
 func unusable(env, name, more string, err error) error {
 	names := "otlp, otlp_file, console, none" + more
+	name = redact(name)
 	if slices.Contains(strings.Split(names, ", "), name) {
 		return fmt.Errorf("%s=%q: %w", env, name, err) // the name is right, something else is not
 	}

@@ -9,6 +9,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/contrib/otelconf"
@@ -28,7 +30,7 @@ func (p *Pipeline) buildFromFile(ctx context.Context, cfg config, file string, r
 	}
 	model, err := otelconf.ParseYAML(content)
 	if err != nil {
-		return fmt.Errorf("%s=%q: want an OpenTelemetry configuration: %w", envConfigFile, file, err)
+		return fmt.Errorf("%s=%q: want an OpenTelemetry configuration: %s", envConfigFile, file, unquoted(err))
 	}
 
 	// What the file says of the resource comes last, and so wins.
@@ -56,13 +58,27 @@ func (p *Pipeline) buildFromFile(ctx context.Context, cfg config, file string, r
 		err = rerr
 	}
 	if err != nil {
-		return fmt.Errorf("%s=%q: %w", envConfigFile, file, err)
+		return fmt.Errorf("%s=%q: %s", envConfigFile, file, unquoted(err))
 	}
 	p.tracers, p.meters, p.loggers = sdk.TracerProvider(), sdk.MeterProvider(), sdk.LoggerProvider()
 	if model.Propagator != nil {
 		p.propagator = sdk.Propagator()
 	}
 	return nil
+}
+
+// quoted is a text that an error quotes: Go's way, and those of the YAML parser.
+var quoted = regexp.MustCompile("\"(?:[^\"\\\\]|\\\\.)*\"|(?s:`.*?` into )|`[^`]*`|'[^']*'")
+
+// unquoted is what err says without what it quotes: that is what stands in the file, and what stands there can be a
+// secret, or be one after a slip of the pen, such as a password with a colon in a URL.
+func unquoted(err error) string {
+	return redact(quoted.ReplaceAllStringFunc(err.Error(), func(s string) string {
+		if strings.HasSuffix(s, " into ") {
+			return redacted + " into "
+		}
+		return redacted
+	}))
 }
 
 // takeConsoles takes the console exporters out of the model, and returns

@@ -124,7 +124,7 @@ func (d *diagnostics) logger() logr.Logger {
 
 var (
 	digits = regexp.MustCompile(`\d+`)
-	urls   = regexp.MustCompile(`[a-zA-Z][a-zA-Z0-9+.-]*://[^\s"'<>]+`)
+	urls   = regexp.MustCompile(`"[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^"\\]|\\.)*"|[a-zA-Z][a-zA-Z0-9+.-]*://[^\s"'<>]+`)
 	// userinfo catches what is left of URLs that do not parse.
 	userinfo = regexp.MustCompile(`(://)[^/\s"'@]*@`)
 	// baggage is what a peer sent: the propagator quotes what it cannot parse.
@@ -132,6 +132,21 @@ var (
 	credentials = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[^\s"',]+`)
 	pairs       = regexp.MustCompile(`(?i)\b([\w-]*(?:authorization|api[-_]?key|token|secret|password|passwd|signature))("?\s*[=:]\s*"?)(?:(?:bearer|basic)\s+)?[^\s"',&]+`)
 )
+
+// redactURL takes userinfo, query and fragment out of a URL, and out of what was meant to be one.
+func redactURL(s string) string {
+	if u, err := url.Parse(s); err == nil {
+		u.User, u.RawQuery, u.Fragment = nil, "", ""
+		return u.String()
+	}
+	if scheme, rest, ok := strings.Cut(s, "://"); ok {
+		s = scheme + "://" + rest[strings.LastIndexByte(rest, '@')+1:]
+	}
+	if i := strings.IndexAny(s, "?#"); i >= 0 {
+		s = s[:i]
+	}
+	return s
+}
 
 // redact takes credentials out of text: userinfo, query and fragment of URLs,
 // bearer and basic values, key=value pairs that name a secret, and the values of
@@ -151,13 +166,10 @@ func redact(text string) string {
 	}
 	text = baggage.ReplaceAllString(text, "$1"+redacted)
 	text = urls.ReplaceAllStringFunc(text, func(s string) string {
-		u, err := url.Parse(s)
-		if err != nil {
-			s, _, _ = strings.Cut(s, "?")
-			return s
+		if bare := strings.Trim(s, `"`); bare != s {
+			return `"` + redactURL(bare) + `"`
 		}
-		u.User, u.RawQuery, u.Fragment = nil, "", ""
-		return u.String()
+		return redactURL(s)
 	})
 	text = userinfo.ReplaceAllString(text, "$1")
 	text = pairs.ReplaceAllString(text, "$1$2"+redacted)

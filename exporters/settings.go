@@ -24,14 +24,14 @@ type setting struct {
 	names   []string
 	accepts string
 	valid   func(string) bool
-	secret  bool // the value must not be shown
-	exact   bool // the readers compare the value as it stands, without trimming it
+	show    func(string) string // what may be shown of the value; nil is what redact leaves
+	exact   bool                // the readers compare the value as it stands, without trimming it
 }
 
 var settings = []setting{
 	{names: otlpNames("PROTOCOL"), accepts: "exactly grpc or http/protobuf", valid: isProtocol, exact: true},
-	{names: otlpNames("ENDPOINT"), accepts: "a URL with its scheme, such as http://localhost:4318, https://host or unix:///path (grpc)", valid: isEndpoint},
-	{names: otlpNames("HEADERS"), accepts: "key=value,key=value with percent-encoded values", valid: isHeaders, secret: true},
+	{names: otlpNames("ENDPOINT"), accepts: "a URL with its scheme, such as http://localhost:4318, https://host or unix:///path (grpc)", valid: isEndpoint, show: hostPart},
+	{names: otlpNames("HEADERS"), accepts: "key=value,key=value with percent-encoded values", valid: isHeaders, show: nothing},
 	{names: otlpNames("COMPRESSION"), accepts: "exactly gzip or none", valid: isCompression, exact: true},
 	{names: otlpNames("INSECURE"), accepts: "true or false", valid: isBool},
 	{names: otlpNames("CERTIFICATE"), accepts: "a readable PEM file of certificates", valid: isCertPool},
@@ -81,8 +81,8 @@ func checkSettings() error {
 			if v == "" || s.valid(v) {
 				continue
 			}
-			if s.secret {
-				v = redacted
+			if s.show != nil {
+				v = s.show(v)
 			}
 			errs = append(errs, invalid(name, v, s.accepts))
 		}
@@ -103,6 +103,19 @@ func checkSettings() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func nothing(string) string { return redacted }
+
+// hostPart is an endpoint without userinfo, query and fragment, whether or not it is a URL.
+func hostPart(v string) string {
+	if at := strings.LastIndexByte(v, '@'); at >= 0 {
+		v = redacted + v[at:]
+	}
+	if i := strings.IndexAny(v, "?#"); i >= 0 {
+		v = v[:i]
+	}
+	return v
 }
 
 func invalid(name, value, accepts string) error {

@@ -15,10 +15,7 @@ import (
 	"sync"
 
 	"github.com/mark3labs/mcp-go/mcp"
-	"go.opentelemetry.io/otel/attribute"
-
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
@@ -31,7 +28,7 @@ const maxArgumentNames = 64
 type arguments struct {
 	names  []string // as in the schema, sorted
 	mu     sync.RWMutex
-	byMask map[uint64]*attribute.KeyValue
+	byMask map[uint64]*operation.SafeList
 }
 
 // newArguments is for a tool whose schema has these properties.
@@ -64,7 +61,7 @@ func argumentsOf(t *mcp.Tool) *arguments {
 
 // present returns the names that args has as an attribute, nil when there are
 // none, and their number.
-func (a *arguments) present(args map[string]any) (*attribute.KeyValue, int) {
+func (a *arguments) present(rec *operation.Recorder, args map[string]any) (*operation.SafeList, int) {
 	var mask uint64
 	n := 0
 	for k, name := range a.names {
@@ -75,7 +72,7 @@ func (a *arguments) present(args map[string]any) (*attribute.KeyValue, int) {
 			}
 		}
 	}
-	return a.named(mask), n
+	return a.named(rec, mask), n
 }
 
 // find returns the place of a name among those that are declared. a may be nil.
@@ -90,7 +87,7 @@ func (a *arguments) find(name []byte) (k int, ok bool) {
 
 // named returns the names at the places in mask as an attribute, nil when there are
 // none.
-func (a *arguments) named(mask uint64) *attribute.KeyValue {
+func (a *arguments) named(rec *operation.Recorder, mask uint64) *operation.SafeList {
 	if mask == 0 {
 		return nil
 	}
@@ -103,19 +100,19 @@ func (a *arguments) named(mask uint64) *attribute.KeyValue {
 	var names []string
 	for k, name := range a.names[:min(len(a.names), maxArgumentNames)] {
 		if mask&(1<<k) != 0 {
-			names = append(names, scrub.Name(name, operation.MaxName))
+			names = append(names, name)
 		}
 	}
-	kv := semconv.OTelMCPToolArgumentsNamesKey.StringSlice(names)
+	known = rec.SafeList(semconv.OTelMCPToolArgumentsNamesKey, names)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.byMask == nil {
-		a.byMask = make(map[uint64]*attribute.KeyValue)
+		a.byMask = make(map[uint64]*operation.SafeList)
 	}
 	if len(a.byMask) < maxCombinations {
-		a.byMask[mask] = &kv
+		a.byMask[mask] = known
 	}
-	return &kv
+	return known
 }
 
 // maxCombinations bounds the cache of one tool.
@@ -134,14 +131,12 @@ func (i *Instrumentation) describeArguments(ctx context.Context, m *message, r *
 	switch {
 	case tool != nil:
 		var present int
-		m.ArgumentNames, present = tool.Value.arguments.present(args)
+		m.ArgumentNames, present = tool.Value.arguments.present(i.rec, args)
 		m.Undeclared = len(args) - present
 	case !i.registeredTool(ctx, r.Params.Name): // a task tool's schema is not known before it is listed
 		m.Undeclared = len(args)
 	}
 	if i.cfg.content&Arguments != 0 && m.Recording() {
-		v, cut := i.capture(args)
-		m.Content = append(m.Content, attribute.KeyValue{Key: semconv.GenAIToolCallArgumentsKey, Value: v})
-		m.ContentTrimmed += cut
+		m.Capture(semconv.GenAIToolCallArgumentsKey, args)
 	}
 }

@@ -14,13 +14,10 @@ import (
 	"slices"
 
 	"github.com/mark3labs/mcp-go/mcp"
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/content"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
@@ -104,7 +101,7 @@ func (b base) tryExtract(ctx context.Context, c propagation.TextMapCarrier) (out
 func (b base) inject(ctx context.Context) (carrier propagation.MapCarrier) {
 	carrier = propagation.MapCarrier{}
 	defer b.rec.Guard()
-	b.cfg.propagators.Inject(ctx, carrier)
+	b.cfg.propagators.Inject(b.rec.SafeTrace(ctx), carrier)
 	return carrier
 }
 
@@ -153,7 +150,7 @@ func (c metaCarrier) Keys() []string {
 func (b base) identify(o *operation.Operation) {
 	id := b.identityOf(o.Context)
 	o.UserID = id.UserID
-	o.UserRoles = b.rec.Names(semconv.UserRolesKey, id.Roles)
+	o.UserRoles = kept(id.Roles)
 }
 
 // identityOf is on whose behalf something is handled in ctx: whom the program
@@ -187,30 +184,6 @@ func (b base) silent(ctx context.Context, method string) (silent bool) {
 	return !b.cfg.filter(ctx, method)
 }
 
-// contentLimits cap captured content, in bytes.
-var contentLimits = content.Limits{PerValue: 4 << 10, Total: 16 << 10}
-
-// capturePromptVariables puts the variables of a prompt on o.
-func (b base) capturePromptVariables(o *operation.Operation, args map[string]any) {
-	names := slices.Sorted(maps.Keys(args))
-	all := make(map[string]any, len(args))
-	for _, name := range names[:min(len(names), maxArgumentNames)] {
-		all[name] = args[name]
-	}
-	v, cut := b.capture(all)
-	o.ContentTrimmed += cut
-	for _, kv := range v.AsMap() {
-		o.Content = append(o.Content, attribute.String(string(semconv.GenAIPromptVariableKey)+string(kv.Key), kv.Value.AsString()))
-	}
-}
-
-// capture returns v as captured content, and how many bytes were cut from it.
-func (b base) capture(v any) (attribute.Value, int) {
-	return content.Value(v, contentLimits, b.cfg.scrub)
-}
-
 // sessionID is a session's id as it may be recorded: over HTTP a client can
 // choose it.
-func (b base) sessionID(id string) string {
-	return b.rec.Clean(semconv.MCPSessionIDKey, scrub.Name(id, operation.MaxName))
-}
+func (b base) sessionID(id string) operation.Safe { return b.rec.Safe(semconv.MCPSessionIDKey, id) }

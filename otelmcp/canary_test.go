@@ -26,7 +26,6 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	otellog "go.opentelemetry.io/otel/log"
 	"go.opentelemetry.io/otel/metric"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/otelmcp/otelmcp-go/internal/telemetrytest"
@@ -130,98 +129,8 @@ func canaryMessages(text string) (out []string) {
 // eachString calls f with every text of every signal, and where it is.
 func eachString(t *testing.T, c *telemetrytest.Capture, f func(where, text string)) {
 	t.Helper()
-	var value func(where string, v attribute.Value)
-	keyed := func(where string, kv attribute.KeyValue) {
-		f(where+" key", string(kv.Key))
-		value(where+" "+string(kv.Key), kv.Value)
-	}
-	value = func(where string, v attribute.Value) {
-		switch v.Type() {
-		case attribute.STRING:
-			f(where, v.AsString())
-		case attribute.STRINGSLICE:
-			for _, s := range v.AsStringSlice() {
-				f(where, s)
-			}
-		case attribute.MAP:
-			for _, kv := range v.AsMap() {
-				keyed(where, attribute.KeyValue{Key: kv.Key, Value: kv.Value})
-			}
-		case attribute.SLICE:
-			for _, e := range v.AsSlice() {
-				value(where, e)
-			}
-		default:
-			f(where, v.String())
-		}
-	}
-	all := func(where string, kvs []attribute.KeyValue) {
-		for _, kv := range kvs {
-			keyed(where, kv)
-		}
-	}
-	traceState := func(where string, sc trace.SpanContext) { f(where+" tracestate", sc.TraceState().String()) }
-	for _, s := range c.Spans() {
-		where := "span"
-		f(where+" name", s.Name())
-		f(where+" status", s.Status().Description)
-		all(where, s.Attributes())
-		all("span resource", s.Resource().Attributes())
-		traceState(where, s.SpanContext())
-		traceState(where+" parent", s.Parent())
-		f("scope", s.InstrumentationScope().Name+s.InstrumentationScope().Version)
-		for _, e := range s.Events() {
-			f("span event", e.Name)
-			all("span event", e.Attributes)
-		}
-		for _, l := range s.Links() {
-			traceState("link", l.SpanContext)
-			all("link", l.Attributes)
-		}
-	}
-	logs := c.Logs()
-	for n := range logs {
-		r := &logs[n]
-		f("event name", r.EventName())
-		f("event severity", r.SeverityText())
-		value("event body", r.Body())
-		r.WalkAttributes(func(kv attribute.KeyValue) bool {
-			keyed("event", kv)
-			return true
-		})
-		all("event resource", r.Resource().Attributes())
-	}
-	rm := c.Metrics()
-	all("metric resource", rm.Resource.Attributes())
-	for _, sm := range rm.ScopeMetrics {
-		for _, m := range sm.Metrics {
-			f("metric", m.Name+m.Description+m.Unit)
-			switch d := m.Data.(type) {
-			case metricdata.Sum[int64]:
-				for _, p := range d.DataPoints {
-					all("metric "+m.Name, p.Attributes.ToSlice())
-					for _, e := range p.Exemplars {
-						all("exemplar", e.FilteredAttributes)
-					}
-				}
-			case metricdata.Histogram[float64]:
-				for _, p := range d.DataPoints {
-					all("metric "+m.Name, p.Attributes.ToSlice())
-					for _, e := range p.Exemplars {
-						all("exemplar", e.FilteredAttributes)
-					}
-				}
-			case metricdata.Histogram[int64]:
-				for _, p := range d.DataPoints {
-					all("metric "+m.Name, p.Attributes.ToSlice())
-					for _, e := range p.Exemplars {
-						all("exemplar", e.FilteredAttributes)
-					}
-				}
-			default:
-				t.Errorf("metric %s is a %T, whose points are not looked at", m.Name, d)
-			}
-		}
+	for _, text := range c.Texts() {
+		f(text.Where, text.Value)
 	}
 }
 
@@ -371,7 +280,7 @@ func TestCanarySecrets(t *testing.T) {
 				for k, c := range canaryWays(t, s.text, mode.opts...) {
 					leaks := map[string]string{}
 					eachString(t, c, func(where, text string) {
-						if mark.MatchString(text) && !strings.HasSuffix(where, "tracestate") { // TestCanaryTraceState
+						if mark.MatchString(text) {
 							leaks[where] = text
 						}
 					})
@@ -412,22 +321,6 @@ func TestCanaryForgeries(t *testing.T) {
 			})
 		}
 	}
-}
-
-// TestCanaryTraceState: tracestate is text that a caller chose, and the SDK
-// puts it on the span as it came.
-func TestCanaryTraceState(t *testing.T) {
-	const token = "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
-	c, opts := captureOptions(t)
-	srv := canaryServer()
-	otelmcp.Instrument(srv, append(opts, otelmcp.WithPublicEndpoint())...)
-	srv.HandleMessage(t.Context(), json.RawMessage(`{"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":{`+
-		`"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","tracestate":"vendor=`+token+`"}}}`))
-	eachString(t, c, func(where, text string) {
-		if strings.Contains(text, token) {
-			t.Errorf("%s of an untrusted caller has %q", where, text)
-		}
-	})
 }
 
 // TestCanaryDefinitions: what a program names its tools is its own business,

@@ -26,7 +26,6 @@ import (
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/jsonrpc"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/pending"
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
@@ -162,7 +161,7 @@ func (r *remote) describe(c *call) {
 		args, c.Tool.Known = r.tools.get(p.Name)
 		c.ArgumentsSize = len(p.Arguments)
 		if c.Tool.Known { // what a tool declares that was not listed is not known
-			c.ArgumentNames, c.Undeclared = argumentNames(args, p.Arguments)
+			c.ArgumentNames, c.Undeclared = argumentNames(r.rec, args, p.Arguments)
 		}
 	case semconv.MCPMethodNamePromptsGet:
 		c.Prompt.Text = p.Name
@@ -177,7 +176,7 @@ func (r *remote) describe(c *call) {
 
 // argumentNames tells which of the arguments in raw the tool declares, and how
 // many others there are.
-func argumentNames(declared *arguments, raw []byte) (names *attribute.KeyValue, undeclared int) {
+func argumentNames(rec *operation.Recorder, declared *arguments, raw []byte) (names *operation.SafeList, undeclared int) {
 	if len(raw) == 0 || raw[0] != '{' {
 		return nil, 0
 	}
@@ -191,7 +190,7 @@ func argumentNames(declared *arguments, raw []byte) (names *attribute.KeyValue, 
 			mask |= 1 << k
 		}
 	})
-	return declared.named(mask), undeclared
+	return declared.named(rec, mask), undeclared
 }
 
 func (r *remote) captureParams(c *call) {
@@ -201,11 +200,9 @@ func (r *remote) captureParams(c *call) {
 	}
 	switch {
 	case c.request.Method == semconv.MCPMethodNameToolsCall && r.cfg.content&Arguments != 0:
-		v, cut := r.capture(args)
-		c.Content = append(c.Content, attribute.KeyValue{Key: semconv.GenAIToolCallArgumentsKey, Value: v})
-		c.ContentTrimmed += cut
+		c.Capture(semconv.GenAIToolCallArgumentsKey, args)
 	case c.request.Method == semconv.MCPMethodNamePromptsGet && r.cfg.content&PromptVariables != 0:
-		r.capturePromptVariables(&c.Operation, args)
+		c.CaptureVariables(args)
 	}
 }
 
@@ -378,9 +375,7 @@ func (r *remote) captureToolResult(c *call, result *jsonrpc.Result) {
 	if json.Unmarshal(result.Structured, &structured) == nil && structured != nil {
 		whole = map[string]any{"content": content, "structuredContent": structured}
 	}
-	v, cut := r.capture(whole)
-	c.Content = append(c.Content, attribute.KeyValue{Key: semconv.GenAIToolCallResultKey, Value: v})
-	c.ContentTrimmed += cut
+	c.Capture(semconv.GenAIToolCallResultKey, whole)
 }
 
 // meet remembers what the server said of itself in its first answer.
@@ -500,8 +495,7 @@ func (r *remote) describeNotification(o *operation.Operation, n mcp.JSONRPCNotif
 		id = v.Value()
 	}
 	if text, _ := jsonrpc.ID(id); text != "" {
-		o.Facts = append(o.Facts, semconv.OTelMCPCancelRequestIDKey.String(
-			r.rec.Clean(semconv.OTelMCPCancelRequestIDKey, scrub.Name(text, operation.MaxName))))
+		o.Facts = append(o.Facts, semconv.OTelMCPCancelRequestIDKey.String(text))
 	}
 }
 

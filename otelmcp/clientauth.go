@@ -85,7 +85,7 @@ func (o *clientOp) decide(ctx context.Context, d *operation.Decision) {
 }
 
 // currentSession is the id of the session that the connection has now.
-func (r *remote) currentSession() string {
+func (r *remote) currentSession() operation.Safe {
 	if id := r.session.id(); id != "" || r.t == nil {
 		return id
 	}

@@ -9,7 +9,6 @@ package otelmcp
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"net/url"
 	"sync"
@@ -36,7 +35,7 @@ type openSession struct {
 }
 
 // id is the id of the open session, "" without one.
-func (s *clientSession) id() string {
+func (s *clientSession) id() operation.Safe {
 	if open := s.current.Load(); open != nil {
 		return open.ID
 	}
@@ -93,14 +92,14 @@ func (s *clientSession) begin(r *remote, key string) {
 }
 
 // sessionName is the session's id as it is recorded.
-func sessionName(r *remote, key string) string {
+func sessionName(r *remote, key string) operation.Safe {
 	if e, ok := r.t.(interface{ GetEndpoint() *url.URL }); ok && key == "" { // HTTP+SSE
 		if at := e.GetEndpoint(); at != nil {
 			key = at.Query().Get("sessionId")
 		}
 	}
 	if key == "" && r.endpoint.transport == semconv.OTelMCPTransportStdio {
-		return "stdio-" + rand.Text() // as a server's: the transport has none
+		return operation.NewSessionID() // as a server's
 	}
 	return r.sessionID(key)
 }

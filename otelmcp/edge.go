@@ -20,7 +20,6 @@ import (
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/jsonrpc"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/pending"
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
@@ -232,8 +231,7 @@ func (m *message) describe(e *jsonrpc.Envelope, headers http.Header) {
 		m.Prompt = operation.Name{Text: e.Name, Known: m.i.promptKnown(e.Name)}
 	case string(mcp.MethodNotificationCancelled):
 		if e.Target != "" {
-			m.Facts = append(m.Facts, semconv.OTelMCPCancelRequestIDKey.String(
-				m.i.rec.Clean(semconv.OTelMCPCancelRequestIDKey, scrub.Name(e.Target, operation.MaxName))))
+			m.Facts = append(m.Facts, semconv.OTelMCPCancelRequestIDKey.String(e.Target))
 		}
 	}
 	m.ResourceURI = e.URI

@@ -14,7 +14,6 @@ import (
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
-	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
@@ -53,7 +52,7 @@ func (i *Instrumentation) parse(ctx context.Context, m *message, id, request any
 			for name, v := range r.Params.Arguments {
 				args[name] = v
 			}
-			i.capturePromptVariables(&m.Operation, args)
+			m.CaptureVariables(args)
 		}
 	case *mcp.ReadResourceRequest:
 		m.ResourceURI = r.Params.URI
@@ -160,7 +159,7 @@ func (i *Instrumentation) settleToolCall(m *message, a *mcp.CallToolResult) {
 		m.Message = i.toolErrorText(a.Content)
 	}
 	if i.cfg.content&Results != 0 && m.Recording() {
-		i.captureResult(m, a)
+		captureResult(m, a)
 	}
 }
 
@@ -322,12 +321,10 @@ func (m *message) settleRan() {
 	m.Prompt.Known = m.Prompt.Text != "" && m.i.names.admit(m.i.rec, m.Prompt.Text)
 }
 
-func (i *Instrumentation) captureResult(m *message, a *mcp.CallToolResult) {
+func captureResult(m *message, a *mcp.CallToolResult) {
 	var whole any = a.Content
 	if a.StructuredContent != nil {
 		whole = map[string]any{"content": a.Content, "structuredContent": a.StructuredContent}
 	}
-	v, cut := i.capture(whole)
-	m.Content = append(m.Content, attribute.KeyValue{Key: semconv.GenAIToolCallResultKey, Value: v})
-	m.ContentTrimmed += cut
+	m.Capture(semconv.GenAIToolCallResultKey, whole)
 }

@@ -29,7 +29,6 @@ import (
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/jsonrpc"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/peer"
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
@@ -295,9 +294,6 @@ func httpVersion(r *http.Request) string {
 	return ""
 }
 
-// maxUserAgent caps user_agent.original, in bytes.
-const maxUserAgent = 256
-
 // peerFacts appends the attributes of who sent the request, and of the request.
 func (b base) peerFacts(facts []attribute.KeyValue, r *http.Request, from peer.Address) []attribute.KeyValue {
 	if a := from.Client; a.IsValid() {
@@ -310,13 +306,11 @@ func (b base) peerFacts(facts []attribute.KeyValue, r *http.Request, from peer.A
 		facts = append(facts, semconv.NetworkPeerAddressKey.String(a.String()))
 	}
 	if ua := r.UserAgent(); ua != "" {
-		facts = append(facts, semconv.UserAgentOriginalKey.String(
-			b.rec.Clean(semconv.UserAgentOriginalKey, scrub.Text(ua, maxUserAgent))))
+		facts = append(facts, semconv.UserAgentOriginalKey.String(ua))
 	}
 	facts = append(facts, semconv.HTTPRequestMethodKey.String(httpMethod(r.Method)))
 	if r.URL != nil {
-		facts = append(facts, semconv.URLPathKey.String(
-			b.rec.Clean(semconv.URLPathKey, scrub.Text(r.URL.Path, operation.MaxURI))))
+		facts = append(facts, semconv.URLPathKey.String(r.URL.Path))
 	}
 	return facts
 }

@@ -93,7 +93,8 @@ func WithLoggerProvider(p log.LoggerProvider) Option {
 
 // WithPropagators sets how trace context is read from a message's _meta
 // (SEP-414) and, failing that, from HTTP headers, and how a client writes it
-// there. The default is the global propagators. A client whose remote must not
+// there. An entry of tracestate that looks like a credential is neither recorded nor
+// sent on; all others are. The default is the global propagators. A client whose remote must not
 // learn of the trace gets a composite propagator of none.
 func WithPropagators(p propagation.TextMapPropagator) Option {
 	return optionFunc(func(c *config) { c.propagators = p })
@@ -126,9 +127,20 @@ func WithContentCapture(kinds Content) Option {
 }
 
 // WithScrubber adds a scrubber of the operator's own. It is called after the
-// built-in one, with an attribute's key and value, for every text that a peer,
-// an error or captured content chose, and returns what may be recorded. When it
-// panics the value is redacted. It must be safe for concurrent use.
+// built-in one, for every text that is recorded and not one of otelmcp's own words
+// (numbers of codes, addresses, digests and what stands in a closed set): what a
+// peer, an error, the program or captured content chose, user.id and the values of
+// [WithAttributes] among it. key is the attribute's, and never one that a peer can
+// choose: names and values of members of captured content come with the key of the
+// attribute that they are in, variables of prompts with gen_ai.prompt.variable. (with
+// the dot), entries of a tracestate, as key=value, with tracestate. The names of
+// spans and the bodies of events are made of such texts.
+//
+// It returns what may be recorded, which is cleaned and capped as any text is; a
+// tracestate entry that it changes is left out. When it panics the text is redacted.
+// A text passes once for each record, or once when it is learned if it stands on
+// many records, as the name of a tool does. user.hash is that of the principal
+// itself. f must be safe for concurrent use.
 func WithScrubber(f func(key, value string) string) Option {
 	return optionFunc(func(c *config) { c.scrub = f })
 }
@@ -176,7 +188,8 @@ func WithFilter(keep func(ctx context.Context, method string) bool) Option {
 }
 
 // WithAttributes puts constant attributes on every span, metric and event. On
-// metrics each value is a dimension: choose few.
+// metrics each value is a dimension: choose few. A text among them is scrubbed, and
+// capped at 4 KiB.
 func WithAttributes(attrs ...attribute.KeyValue) Option {
 	attrs = slices.Clone(attrs)
 	return optionFunc(func(c *config) { c.attributes = append(c.attributes, attrs...) })

@@ -192,10 +192,11 @@ func TestIdentityOfRequestsSent(t *testing.T) {
 func TestPanickingCallbacks(t *testing.T) {
 	for about, c := range map[string]struct {
 		option otelmcp.Option
+		name   string
 		check  func(t *testing.T, span sdktrace.ReadOnlySpan)
 	}{
 		"identity": {
-			otelmcp.WithIdentity(func(context.Context) otelmcp.Identity { panic("identity") }),
+			otelmcp.WithIdentity(func(context.Context) otelmcp.Identity { panic("identity") }), "tools/call errors",
 			func(t *testing.T, span sdktrace.ReadOnlySpan) {
 				t.Helper()
 				if id, ok := attr(span, "user.id"); ok {
@@ -204,11 +205,11 @@ func TestPanickingCallbacks(t *testing.T) {
 			},
 		},
 		"filter": {
-			otelmcp.WithFilter(func(context.Context, string) bool { panic("filter") }),
+			otelmcp.WithFilter(func(context.Context, string) bool { panic("filter") }), "tools/call errors",
 			func(*testing.T, sdktrace.ReadOnlySpan) {},
 		},
 		"scrubber": {
-			otelmcp.WithScrubber(func(string, string) string { panic("scrubber") }),
+			otelmcp.WithScrubber(func(string, string) string { panic("scrubber") }), "tools/call [REDACTED]",
 			func(t *testing.T, span sdktrace.ReadOnlySpan) {
 				t.Helper()
 				if d := span.Status().Description; d != "[REDACTED]" {
@@ -223,7 +224,7 @@ func TestPanickingCallbacks(t *testing.T) {
 			if r.code() != mcp.INTERNAL_ERROR || r.Error.Message != errBackend.Error() {
 				t.Errorf("the client got %+v", r)
 			}
-			span := capture.SpanNamed("tools/call errors")
+			span := capture.SpanNamed(c.name)
 			if o, _ := attr(span, "otelmcp.outcome"); o != "error" {
 				t.Errorf("the outcome is %q", o)
 			}

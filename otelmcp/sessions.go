@@ -8,7 +8,6 @@ package otelmcp
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"net/http"
 	"reflect"
@@ -18,6 +17,7 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
@@ -84,7 +84,7 @@ func (i *Instrumentation) newSession(s server.ClientSession) *session.Session {
 	case semconv.OTelMCPTransportStdio:
 		// mcp-go calls every stdio session "stdio", and keeps one object for all
 		// of them, with what the last client said of itself.
-		entry.ID = "stdio-" + rand.Text()
+		entry.ID = operation.NewSessionID()
 	case semconv.OTelMCPTransportStreamableHTTP:
 		// Registered after initialize, so that the client is known already.
 		entry.SetPeer(i.peerOf(s))

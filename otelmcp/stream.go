@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/jsonrpc"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/sse"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
@@ -40,9 +41,12 @@ const maxPings = 64
 
 // connection is what dispatch knew of a message's connection when it began.
 type connection struct {
-	session, id, transport, user string
-	roles                        []string
-	client, version, protocol    string
+	session         string
+	id              operation.Safe
+	transport, user string
+	roles           []string
+	client, version operation.Safe
+	protocol        string
 }
 
 // answers are what was posted in a session of the HTTP+SSE transport and is open.

@@ -53,7 +53,7 @@ var rules = map[string]rule{
 	},
 	"operation knows no MCP SDK": {
 		module: ".", pattern: "./otelmcp/internal/operation/...",
-		own:     []string{ours + "/otelmcp/internal/operation", ours + "/otelmcp/internal/scrub", ours + "/semconv"},
+		own:     []string{ours + "/otelmcp/internal/operation", ours + "/otelmcp/internal/content", ours + "/otelmcp/internal/scrub", ours + "/semconv"},
 		modules: otelAPI,
 		never:   []string{mcpGo, goSDK, otelSDK},
 	},

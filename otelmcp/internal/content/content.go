@@ -4,8 +4,8 @@
 // Package content turns arguments, results and other content that an operator asked to see into attribute
 // values: structured, scrubbed first, and bounded whatever the content is.
 //
-// Every string goes through scrub.Text and then through the user's own scrubber. A value whose name says that
-// it is a secret is redacted whole; so are the value in {"name": "password", "value": "x"} and what follows
+// Every string, and every name of a member, goes through package scrub and then through the operator's own scrubber.
+// A value whose name says that it is a secret is redacted whole; so are the value in {"name": "password", "value": "x"} and what follows
 // an option such as "--password" in a list. What is cut is said where it was cut: strings end in "…[+123B]", a
 // list in an element "…[+7 more]", an object in a member "…": "[+7 keys]", and one of them that is nested too
 // deep is such a note itself. The same content always becomes the same value.
@@ -53,34 +53,34 @@ const (
 	// more is how far what was left out is measured; beyond that the count is a lower bound.
 	more   = 1 << 14
 	suffix = 4 // bytes of a number that tells keys apart
-	// lead is how much more than fits the user's scrubber sees of a string.
+	// lead is how much more than fits the operator's scrubber sees of a string.
 	lead = 1 << 10
 )
 
 // Value makes an attribute value of v: decoded JSON (map[string]any, []any, string, float64, bool, nil,
 // json.Number) as it is, anything else by way of its JSON. It also returns how many bytes of v are not in
-// it, a lower bound when much more than fits is missing; what was redacted does not count. callback, which may be nil, is given the key that the string stands
-// under, "" if there is none, and the string scrubbed; if it panics, the string is redacted.
-func Value(v any, l Limits, callback func(key, value string) string) (attribute.Value, int) {
+// it, a lower bound when much more than fits is missing; what was redacted does not count. ask, which may be nil, is
+// the operator's scrubber: it is given each string and each name when it is scrubbed, and must not panic.
+func Value(v any, l Limits, ask func(string) string) (attribute.Value, int) {
 	if l.PerValue <= 0 {
 		l.PerValue = DefaultPerValue
 	}
 	if l.Total <= 0 {
 		l.Total = DefaultTotal
 	}
-	b := builder{perValue: l.PerValue, left: l.Total, callback: callback, budget: more}
+	b := builder{perValue: l.PerValue, left: l.Total, ask: ask, budget: more}
 	if l.Total < smallest+costString {
 		s, ok := v.(string)
 		if !ok {
 			return attribute.Value{}, b.size(v, 0)
 		}
-		s, cut := b.text("", s, min(b.left-costString, b.perValue))
+		s, cut := b.text(s, min(b.left-costString, b.perValue))
 		if s == "" {
 			return attribute.Value{}, cut
 		}
 		return attribute.StringValue(s), cut
 	}
-	out := b.value("", v, 0)
+	out := b.value(v, 0)
 	return out, b.cut
 }
 
@@ -88,11 +88,11 @@ type builder struct {
 	perValue int
 	left     int // bytes that may still be used
 	cut      int
-	callback func(key, value string) string
+	ask      func(string) string
 	budget   int // nodes that size may still visit
 }
 
-func (b *builder) value(key string, v any, depth int) attribute.Value {
+func (b *builder) value(v any, depth int) attribute.Value {
 	switch v := v.(type) {
 	case nil:
 		b.left -= costScalar
@@ -103,13 +103,13 @@ func (b *builder) value(key string, v any, depth int) attribute.Value {
 	case float64:
 		return b.float(v)
 	case string:
-		return b.str(key, v)
+		return b.str(v)
 	case json.Number:
-		return b.number(key, v)
+		return b.number(v)
 	case map[string]any:
 		return b.object(v, depth)
 	case []any:
-		return b.list(key, v, depth)
+		return b.list(v, depth)
 	case int:
 		b.left -= costScalar
 		return attribute.IntValue(v)
@@ -120,9 +120,9 @@ func (b *builder) value(key string, v any, depth int) attribute.Value {
 	decoded, ok := roundTrip(v)
 	if !ok {
 		// The error could repeat the value; the type cannot.
-		return b.str("", fmt.Sprintf("[no JSON: %T]", v))
+		return b.str(fmt.Sprintf("[no JSON: %T]", v))
 	}
-	return b.value(key, decoded, depth)
+	return b.value(decoded, depth)
 }
 
 // roundTrip returns what a JSON decoder makes of v's JSON.
@@ -159,7 +159,7 @@ func (b *builder) float(f float64) attribute.Value {
 }
 
 // number keeps an integer that fits exactly and a fraction, and the digits of an integer that is too large.
-func (b *builder) number(key string, n json.Number) attribute.Value {
+func (b *builder) number(n json.Number) attribute.Value {
 	if i, err := strconv.ParseInt(string(n), 10, 64); err == nil {
 		b.left -= costScalar
 		return attribute.Int64Value(i)
@@ -169,33 +169,32 @@ func (b *builder) number(key string, n json.Number) attribute.Value {
 			return b.float(f)
 		}
 	}
-	return b.str(key, string(n))
+	return b.str(string(n))
 }
 
-func (b *builder) str(key, s string) attribute.Value {
-	out, cut := b.text(key, s, min(b.left-costString, b.perValue))
+func (b *builder) str(s string) attribute.Value {
+	out, cut := b.text(s, min(b.left-costString, b.perValue))
 	b.left -= len(out) + costString
 	b.cut += cut
 	return attribute.StringValue(out)
 }
 
-// text returns s scrubbed, by the user too, in at most limit bytes.
-func (b *builder) text(key, s string, limit int) (string, int) {
-	if b.callback == nil {
+// text returns s scrubbed, by the operator too, in at most limit bytes.
+func (b *builder) text(s string, limit int) (string, int) {
+	if b.ask == nil {
 		return scrub.Capped(s, limit, 0)
 	}
 	head, cut := scrub.Head(s, limit+lead)
-	return scrub.Capped(b.call(key, head), limit, cut)
+	return scrub.Capped(b.ask(head), limit, cut)
 }
 
-// call runs the user's scrubber.
-func (b *builder) call(key, s string) (out string) {
-	defer func() {
-		if recover() != nil {
-			out = scrub.Redacted
-		}
-	}()
-	return b.callback(key, s)
+// name returns the name of a member scrubbed, by the operator too.
+func (b *builder) name(k string) string {
+	name := scrub.Name(k, MaxKey)
+	if b.ask == nil {
+		return name
+	}
+	return scrub.Name(b.ask(name), MaxKey)
 }
 
 func (b *builder) redacted() attribute.Value {
@@ -221,7 +220,7 @@ func (b *builder) open(v any, depth int) (attribute.Value, bool) {
 	return attribute.StringValue(note), false
 }
 
-func (b *builder) list(key string, v []any, depth int) attribute.Value {
+func (b *builder) list(v []any, depth int) attribute.Value {
 	if len(v) == 0 && b.left >= costContainer {
 		b.left -= costContainer
 		return attribute.SliceValue()
@@ -241,7 +240,7 @@ func (b *builder) list(key string, v []any, depth int) attribute.Value {
 			secret = false
 			continue
 		}
-		out = append(out, b.value(key, e, depth+1))
+		out = append(out, b.value(e, depth+1))
 		secret = isString && (strings.HasPrefix(s, "-") || len(v) == 2 && i == 0) && len(s) <= MaxKey &&
 			!strings.Contains(s, "=") && scrub.SensitiveKey(s)
 	}
@@ -273,7 +272,7 @@ func (b *builder) object(v map[string]any, depth int) attribute.Value {
 	named := namesSecret(v)
 	changed := false
 	for _, k := range keys {
-		name := scrub.Name(k, MaxKey)
+		name := b.name(k)
 		if b.left < len(name)+suffix+costKey+smallest {
 			break
 		}
@@ -288,7 +287,7 @@ func (b *builder) object(v map[string]any, depth int) attribute.Value {
 		if e != nil && e != "" && (secretKey(k, e) || named && isValueKey(k)) {
 			val = b.redacted()
 		} else {
-			val = b.value(name, e, depth+1)
+			val = b.value(e, depth+1)
 		}
 		out = append(out, attribute.KeyValue{Key: attribute.Key(name), Value: val})
 	}

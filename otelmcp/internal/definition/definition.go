@@ -21,7 +21,6 @@ import (
 	"go.opentelemetry.io/otel/log"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
@@ -330,16 +329,7 @@ func (t *Table[T]) digest(raw []byte) (s string) {
 }
 
 func (t *Table[T]) report(ctx context.Context, name string, was, is *Definition[T]) {
-	if t.Kind == semconv.OTelMCPDefinitionKindResource {
-		name = scrub.URI(name, operation.MaxURI)
-	} else {
-		name = scrub.Name(name, operation.MaxName)
-	}
-	name = t.rec.Clean(semconv.OTelMCPDefinitionNameKey, name)
-	attrs := []attribute.KeyValue{
-		semconv.OTelMCPDefinitionKindKey.String(t.Kind),
-		semconv.OTelMCPDefinitionNameKey.String(name),
-	}
+	attrs := []attribute.KeyValue{semconv.OTelMCPDefinitionKindKey.String(t.Kind)}
 	var change, before, after string
 	if was != nil {
 		before = was.Digest()
@@ -364,12 +354,19 @@ func (t *Table[T]) report(ctx context.Context, name string, was, is *Definition[
 	if after != "" {
 		attrs = append(attrs, semconv.OTelMCPDefinitionDigestNewKey.String(after))
 	}
-	t.rec.Emit(ctx, operation.Event{
+	safe := t.rec.Safe
+	if t.Kind == semconv.OTelMCPDefinitionKindResource {
+		safe = t.rec.SafeURI
+	}
+	called := safe(semconv.OTelMCPDefinitionNameKey, name)
+	e := operation.Event{
 		Name:       semconv.OTelMCPDefinitionChangedEventName,
 		Severity:   log.SeverityWarn,
-		Body:       t.Kind + " " + name + " " + change,
+		Body:       t.Kind + " " + string(called) + " " + change,
 		Attributes: attrs,
-	})
+	}
+	e.Add(semconv.OTelMCPDefinitionNameKey, called)
+	t.rec.Emit(ctx, e)
 }
 
 // pick returns the JSON object raw with only the named members, nil when it is none.

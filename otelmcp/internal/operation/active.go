@@ -43,13 +43,13 @@ var counting = struct {
 // countedBy returns the methods that meter asks for how many operations are in flight.
 // Recorders that are made at the same time, the first of a meter, can get different
 // ones; the meter adds them up.
-func countedBy(meter metric.Meter, extra []attribute.KeyValue) (*methods, error) {
+func countedBy(meter metric.Meter, r *Recorder) (*methods, error) {
 	if !reflect.ValueOf(meter).Comparable() {
-		m := &methods{newMethods(extra)}
+		m := &methods{newMethods(r)}
 		_, err := m.observe(meter)
 		return m, err
 	}
-	set := attribute.NewSet(extra...)
+	set := attribute.NewSet(r.extra...)
 	key := meterKey{meter, set.Equivalent()}
 	counting.mu.Lock()
 	m := counting.m[key].Value()
@@ -57,7 +57,7 @@ func countedBy(meter metric.Meter, extra []attribute.KeyValue) (*methods, error)
 	if m != nil {
 		return m, nil
 	}
-	m = &methods{newMethods(extra)}
+	m = &methods{newMethods(r)}
 	forever, err := m.observe(meter) // the program's code, and not to be called with a lock
 	counting.mu.Lock()
 	defer counting.mu.Unlock()
@@ -103,13 +103,6 @@ func (m *methods) observe(meter metric.Meter) (forever bool, err error) {
 		runtime.AddCleanup(m, func(reg metric.Registration) { go unregister(reg) }, reg)
 	}
 	return forever, errors.Join(err, refused)
-}
-
-// report survives what a program plugged into its provider: there is nobody else to
-// do so where metrics are collected.
-func (m *method) report(o metric.Observer, gauge metric.Int64Observable) {
-	defer func() { _ = recover() }()
-	o.ObserveInt64(gauge, m.active.Load(), m.observe...)
 }
 
 // forwarded reports whether reg is the global provider's, from before there was one to

@@ -17,14 +17,12 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/log"
-	"go.opentelemetry.io/otel/metric"
 
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
 // Decision is an authentication or authorization decision, in semconv's
-// otelmcp.auth.* values. What is text here is scrubbed when it is recorded.
+// otelmcp.auth.* values.
 type Decision struct {
 	Kind, Decision, Reason, Mechanism string
 
@@ -42,7 +40,7 @@ type Decision struct {
 	Authenticated bool
 
 	// Of an HTTP exchange, as far as the decision's maker knows.
-	SessionID     string
+	SessionID     Safe
 	Status        int
 	HTTPVersion   string // of a client's request
 	ServerAddress string // of who answered a client
@@ -63,13 +61,6 @@ func (d *Decision) Refused() bool { return d.Decision != semconv.OTelMCPAuthDeci
 func (d *Decision) identifies() bool {
 	return d.UserID != "" && (d.Authenticated || !d.Refused() && d.Kind == semconv.OTelMCPAuthKindAuthentication)
 }
-
-// MaxListed caps how many scopes, audiences and roles of a principal are
-// recorded.
-const MaxListed = 64
-
-// maxFact caps an issuer, an audience, a scope and a policy, in bytes.
-const maxFact = 256
 
 // Decisions are those about one message, or about one HTTP exchange. The zero
 // value is ready, and it is safe for concurrent use.
@@ -157,7 +148,7 @@ func (r *Recorder) User(attrs []attribute.KeyValue, id string) []attribute.KeyVa
 	case id == "":
 		return attrs
 	case len(r.hashKey) == 0:
-		return append(attrs, semconv.UserIDKey.String(scrub.Name(id, MaxName)))
+		return append(attrs, semconv.UserIDKey.String(id))
 	}
 	mac := hmac.New(sha256.New, r.hashKey)
 	_, _ = mac.Write([]byte(id))
@@ -166,15 +157,12 @@ func (r *Recorder) User(attrs []attribute.KeyValue, id string) []attribute.KeyVa
 		semconv.OTelMCPUserHashKeyIDKey.String(r.hashKeyID))
 }
 
-// decided appends what stands on the operation that was decided.
-func (r *Recorder) decided(attrs []attribute.KeyValue, d *Decision) []attribute.KeyValue {
+// facts appends what stands on the operation that was decided.
+func (d *Decision) facts(attrs []attribute.KeyValue) []attribute.KeyValue {
 	attrs = append(attrs, d.bounded()...)
-	attrs = r.named(attrs, semconv.OTelMCPAuthPolicyKey, d.Policy)
-	attrs = r.named(attrs, semconv.OTelMCPAuthClientIDKey, d.ClientID)
-	if d.Issuer != "" {
-		attrs = append(attrs, semconv.OTelMCPAuthIssuerKey.String(r.Clean(semconv.OTelMCPAuthIssuerKey, scrub.URI(d.Issuer, maxFact))))
-	}
-	return attrs
+	attrs = named(attrs, semconv.OTelMCPAuthPolicyKey, d.Policy)
+	attrs = named(attrs, semconv.OTelMCPAuthClientIDKey, d.ClientID)
+	return named(attrs, semconv.OTelMCPAuthIssuerKey, d.Issuer)
 }
 
 // bounded are the facts that stand on metrics, too.
@@ -187,51 +175,45 @@ func (d *Decision) bounded() []attribute.KeyValue {
 	}
 }
 
-func (r *Recorder) named(attrs []attribute.KeyValue, key attribute.Key, text string) []attribute.KeyValue {
+// checked are those of them that a duration is told apart by.
+func (d *Decision) checked() []attribute.KeyValue {
+	return []attribute.KeyValue{
+		semconv.OTelMCPAuthKindKey.String(d.Kind),
+		semconv.OTelMCPAuthMechanismKey.String(d.Mechanism),
+	}
+}
+
+func named(attrs []attribute.KeyValue, key attribute.Key, text string) []attribute.KeyValue {
 	if text == "" {
 		return attrs
 	}
-	return append(attrs, key.String(r.Clean(key, scrub.Name(text, maxFact))))
+	return append(attrs, key.String(text))
 }
 
-func (r *Recorder) list(attrs []attribute.KeyValue, key attribute.Key, texts []string) []attribute.KeyValue {
+func listed(attrs []attribute.KeyValue, key attribute.Key, texts []string) []attribute.KeyValue {
 	if len(texts) == 0 {
 		return attrs
 	}
-	return append(attrs, key.StringSlice(r.Names(key, texts)))
-}
-
-// Names returns texts as they may be recorded, and not too many of them.
-func (r *Recorder) Names(key attribute.Key, texts []string) []string {
-	if len(texts) == 0 {
-		return nil
-	}
-	out := make([]string, min(len(texts), MaxListed))
-	for k := range out {
-		out[k] = r.Clean(key, scrub.Name(texts[k], maxFact))
-	}
-	return out
+	return append(attrs, key.StringSlice(texts[:min(len(texts), MaxListed)]))
 }
 
 // Decide records a decision, whatever became of ctx. about says what it is
 // about: who asked for what, from where and over what.
 func (r *Recorder) Decide(ctx context.Context, d *Decision, about []attribute.KeyValue) {
+	r.decide(ctx, d, about, d.SessionID)
+}
+
+func (r *Recorder) decide(ctx context.Context, d *Decision, about []attribute.KeyValue, session Safe) {
 	defer r.Guard()
 	attrs := make([]attribute.KeyValue, 0, 16+len(about)+len(d.Facts))
-	attrs = r.decided(attrs, d)
+	attrs = d.facts(attrs)
 	attrs = r.User(attrs, d.UserID)
-	attrs = r.list(attrs, semconv.UserRolesKey, d.UserRoles)
-	attrs = r.list(attrs, semconv.OTelMCPAuthAudienceKey, d.Audience)
-	attrs = r.list(attrs, semconv.OTelMCPAuthScopesRequiredKey, d.Required)
-	attrs = r.list(attrs, semconv.OTelMCPAuthScopesGrantedKey, d.Granted)
-	attrs = r.named(attrs, semconv.MCPSessionIDKey, d.SessionID)
-	if d.Message != "" {
-		attrs = append(attrs, semconv.OTelMCPAuthErrorMessageKey.String(
-			r.Clean(semconv.OTelMCPAuthErrorMessageKey, scrub.Text(d.Message, MaxMessage))))
-	}
-	if d.ErrorType != "" {
-		attrs = append(attrs, semconv.ErrorTypeKey.String(d.ErrorType))
-	}
+	attrs = listed(attrs, semconv.UserRolesKey, d.UserRoles)
+	attrs = listed(attrs, semconv.OTelMCPAuthAudienceKey, d.Audience)
+	attrs = listed(attrs, semconv.OTelMCPAuthScopesRequiredKey, d.Required)
+	attrs = listed(attrs, semconv.OTelMCPAuthScopesGrantedKey, d.Granted)
+	attrs = named(attrs, semconv.OTelMCPAuthErrorMessageKey, d.Message)
+	attrs = named(attrs, semconv.ErrorTypeKey, d.ErrorType)
 	if d.Status != 0 {
 		attrs = append(attrs, semconv.HTTPResponseStatusCodeKey.Int(d.Status))
 	}
@@ -239,13 +221,15 @@ func (r *Recorder) Decide(ctx context.Context, d *Decision, about []attribute.Ke
 	attrs = at(attrs, d.ServerAddress, d.ServerPort)
 	attrs = append(attrs, about...)
 	attrs = append(attrs, d.Facts...)
-	r.Emit(ctx, Event{
+	e := Event{
 		Name:       semconv.OTelMCPAuthDecisionEventName,
 		Severity:   decisionSeverity(d.Decision),
 		Body:       d.Kind + ": " + d.Decision + " (" + d.Reason + ")",
 		Attributes: attrs,
 		At:         d.at,
-	})
+	}
+	e.Add(semconv.MCPSessionIDKey, session)
+	r.Emit(ctx, e)
 	r.countDecision(detach(ctx), d)
 }
 
@@ -267,17 +251,6 @@ func at(attrs []attribute.KeyValue, address string, port int) []attribute.KeyVal
 	return attrs
 }
 
-func (r *Recorder) countDecision(ctx context.Context, d *Decision) {
-	defer r.Guard()
-	r.decisions.Add(ctx, 1, metric.WithAttributes(append(d.bounded(), r.extra...)...))
-	if d.Elapsed > 0 {
-		r.authDuration.Record(ctx, d.Elapsed.Seconds(), metric.WithAttributes(append([]attribute.KeyValue{
-			semconv.OTelMCPAuthKindKey.String(d.Kind),
-			semconv.OTelMCPAuthMechanismKey.String(d.Mechanism),
-		}, r.extra...)...))
-	}
-}
-
 // Decide records a decision about o and keeps it on o. Whoever does not own o
 // may call it too: it reads what is published.
 func (o *Operation) Decide(ctx context.Context, d *Decision) {
@@ -286,7 +259,13 @@ func (o *Operation) Decide(ctx context.Context, d *Decision) {
 }
 
 // Tell records a decision that o keeps already.
-func (o *Operation) Tell(ctx context.Context, d *Decision) { o.rec.Decide(ctx, d, o.about(d)) }
+func (o *Operation) Tell(ctx context.Context, d *Decision) {
+	session := d.SessionID
+	if session == "" && o.Role != RoleClient && Progress(o.progress.Load()) >= Begun {
+		session = o.SessionID
+	}
+	o.rec.decide(ctx, d, o.about(d), session)
+}
 
 // Progress says which facts of an operation do not change any more, so that
 // others than its owner may read them. Peer never does. The session and the version
@@ -307,7 +286,6 @@ func (o *Operation) Publish(p Progress) { o.progress.Store(uint32(p)) }
 
 // about is what a decision is about, without what d says itself.
 func (o *Operation) about(d *Decision) []attribute.KeyValue {
-	r := o.rec
 	attrs := make([]attribute.KeyValue, 0, len(o.Peer)+10)
 	attrs = append(attrs, semconv.OTelMCPRoleKey.String(o.Role.String()))
 	attrs = append(attrs, o.Peer...)
@@ -326,23 +304,17 @@ func (o *Operation) about(d *Decision) []attribute.KeyValue {
 	if sent && d.ServerAddress == "" {
 		attrs = at(attrs, o.ServerAddress, o.ServerPort)
 	}
-	attrs = r.named(attrs, semconv.MCPMethodNameKey, o.Method.Text)
-	if !sent && d.SessionID == "" && o.SessionID != "" {
-		attrs = append(attrs, semconv.MCPSessionIDKey.String(o.SessionID))
-	}
+	attrs = named(attrs, semconv.MCPMethodNameKey, o.Method.Text)
 	if d.UserID == "" {
-		attrs = r.User(attrs, o.UserID)
+		attrs = o.rec.User(attrs, o.UserID)
 	}
 	if p < Parsed {
 		return attrs
 	}
-	attrs = r.named(attrs, semconv.JSONRPCRequestIDKey, o.RequestID)
-	attrs = r.named(attrs, semconv.GenAIToolNameKey, o.Tool.Text)
-	attrs = r.named(attrs, semconv.GenAIPromptNameKey, o.Prompt.Text)
-	if o.ResourceURI != "" {
-		attrs = append(attrs, semconv.MCPResourceURIKey.String(r.Clean(semconv.MCPResourceURIKey, scrub.URI(o.ResourceURI, MaxURI))))
-	}
-	return attrs
+	attrs = named(attrs, semconv.JSONRPCRequestIDKey, o.RequestID)
+	attrs = named(attrs, semconv.GenAIToolNameKey, o.Tool.Text)
+	attrs = named(attrs, semconv.GenAIPromptNameKey, o.Prompt.Text)
+	return named(attrs, semconv.MCPResourceURIKey, o.ResourceURI)
 }
 
 func decisionSeverity(decision string) log.Severity {

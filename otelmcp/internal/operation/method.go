@@ -10,7 +10,6 @@ package operation
 import (
 	"sync/atomic"
 
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
@@ -32,25 +31,23 @@ type method struct {
 	observe []metric.ObserveOption
 }
 
-func newMethods(extra []attribute.KeyValue) map[string]*method {
+func newMethods(r *Recorder) map[string]*method {
 	m := make(map[string]*method, len(semconv.MCPMethodNames)+1)
 	for _, name := range &semconv.MCPMethodNames {
-		m[name] = newMethod(name, extra)
+		m[name] = newMethod(r, name)
 	}
-	m[Other] = newMethod(Other, extra)
+	m[Other] = newMethod(r, Other)
 	return m
 }
 
-func newMethod(name string, extra []attribute.KeyValue) *method {
-	attr := trace.WithAttributes(semconv.MCPMethodNameKey.String(name))
+func newMethod(r *Recorder, name string) *method {
 	return &method{
 		name: name,
 		start: [roles][]trace.SpanStartOption{
-			RoleServer: {trace.WithSpanKind(trace.SpanKindServer), attr},
-			RoleClient: {trace.WithSpanKind(trace.SpanKindClient), attr},
+			RoleServer: startOptions(trace.SpanKindServer, name),
+			RoleClient: startOptions(trace.SpanKindClient, name),
 		},
-		observe: []metric.ObserveOption{metric.WithAttributeSet(
-			attribute.NewSet(append([]attribute.KeyValue{semconv.MCPMethodNameKey.String(name)}, extra...)...))},
+		observe: []metric.ObserveOption{r.metricSet(semconv.MCPMethodNameKey.String(name))},
 	}
 }
 

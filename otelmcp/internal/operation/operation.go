@@ -12,11 +12,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/log"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
@@ -39,13 +36,6 @@ func (r Role) String() string {
 	}
 	return semconv.OTelMCPRoleServer
 }
-
-// Caps, in bytes, of text that a peer or an error chose.
-const (
-	MaxName    = 128
-	MaxURI     = 512
-	MaxMessage = 512
-)
 
 // Name is a method, tool or prompt name. Only a Known one (an MCP method, a
 // registered tool or prompt) stands on metrics and in span names; any other is
@@ -80,14 +70,14 @@ type Operation struct {
 	RequestID       string
 	ResourceURI     string
 	ProtocolVersion string // one of MCP's; anything else must not be set
-	SessionID       string
+	SessionID       Safe
 	Transport       string // an otelmcp.transport value
 	Stage           string // an otelmcp.stage value
 	Network         string // a network.transport value
-	ClientName      string
-	ClientVersion   string
-	ServerName      string
-	ServerVersion   string
+	ClientName      Safe
+	ClientVersion   Safe
+	ServerName      Safe
+	ServerVersion   Safe
 	ServerAddress   string // of a client's remote, as the program configured it
 	ServerPort      int
 	UserID          string
@@ -100,16 +90,14 @@ type Operation struct {
 
 	// Peer is what a transport tells of the other side and of the exchange:
 	// addresses, user agent, http.* and url.*. Facts is whatever else is to
-	// stand on the span and the event. Their text must be safe to record.
+	// stand on the span and the event.
 	Peer, Facts []attribute.KeyValue
 
 	// Of a tool call.
-	ToolDigest     string
-	ArgumentNames  *attribute.KeyValue // declared in the tool's schema, and present
-	Undeclared     int                 // how many others are present
-	ArgumentsSize  int                 // bytes of JSON
-	Content        []attribute.KeyValue
-	ContentTrimmed int // bytes that the caps took from Content
+	ToolDigest    string
+	ArgumentNames *SafeList // declared in the tool's schema, and present
+	Undeclared    int       // how many others are present
+	ArgumentsSize int       // bytes of JSON
 
 	// The end. Outcome overrides what follows from Code.
 	Outcome string
@@ -137,6 +125,8 @@ type Operation struct {
 	// to other instrumentation, in the place of a span of the operation's own.
 	Enrich bool
 
+	content   []attribute.KeyValue // see Capture
+	trimmed   int                  // bytes that the caps took from it
 	rec       *Recorder
 	method    *method
 	span      trace.Span
@@ -177,6 +167,7 @@ func (o *Operation) Begin(links ...trace.SpanContext) {
 	o.method = r.method(o.Method.Text)
 	o.Method.Known = o.method.name != Other
 	if o.Silent || o.Method.Text == "" {
+		o.Context = r.safeRemote(o.Context)
 		if o.NewRoot {
 			o.leaveTrace(links)
 		}
@@ -200,7 +191,7 @@ func (o *Operation) Begin(links ...trace.SpanContext) {
 		if len(links) > 0 {
 			l := make([]trace.Link, len(links))
 			for i, sc := range links {
-				l[i] = trace.Link{SpanContext: sc}
+				l[i] = r.link(sc)
 			}
 			opts = append(opts, trace.WithLinks(l...))
 		}
@@ -208,26 +199,12 @@ func (o *Operation) Begin(links ...trace.SpanContext) {
 	if o.Enrich {
 		o.enrichSpan()
 	} else {
+		o.Context = r.SafeTrace(o.Context)
 		o.startSpan(opts)
 	}
 	if o.Role == RoleServer && !o.Instant && !o.rec.client {
 		o.active = true
 		o.method.enter()
-	}
-}
-
-// The calls of an SDK that a program plugs in are guarded one by one: what is
-// broken in one of them must cost no more than its own part.
-
-func (o *Operation) startSpan(opts []trace.SpanStartOption) {
-	defer o.rec.Guard()
-	ctx, span := o.rec.tracer.Start(o.Context, o.method.name, opts...)
-	if ctx != nil {
-		o.Context = ctx
-	}
-	if span != nil {
-		o.span = span
-		o.recording = span.IsRecording()
 	}
 }
 
@@ -264,15 +241,6 @@ func (o *Operation) SpanContext() (sc trace.SpanContext) {
 	}
 	defer o.rec.Guard()
 	return o.span.SpanContext()
-}
-
-// AddLink links the operation's span to sc.
-func (o *Operation) AddLink(sc trace.SpanContext) {
-	if !o.recording || !sc.IsValid() {
-		return
-	}
-	defer o.rec.Guard()
-	o.span.AddLink(trace.Link{SpanContext: sc})
 }
 
 // Begun reports whether Begin was called.
@@ -316,7 +284,7 @@ func (o *Operation) Finish() (recorded bool) {
 		stage:           o.Stage,
 		outcome:         res.outcome,
 	}
-	s := o.rec.series.get(&key, o.rec.extra)
+	s := o.rec.series.get(&key, o.rec)
 
 	sev, sevText := severity(res.outcome)
 	if o.Expected {
@@ -325,7 +293,7 @@ func (o *Operation) Finish() (recorded bool) {
 	logging, recorded := o.rec.enabled(ctx, sev)
 	if logging || o.recording {
 		buf := attrPool.Get().(*[]attribute.KeyValue)
-		message := o.clean(semconv.OTelMCPOperationErrorMessageKey, scrub.Text(o.Message, MaxMessage))
+		message := o.rec.Safe(semconv.OTelMCPOperationErrorMessageKey, o.Message)
 		attrs := ofEvent((*buf)[:0], elapsed, message)
 		shared := len(attrs)
 		attrs = o.attributes(attrs, s)
@@ -359,71 +327,61 @@ var attrPool = sync.Pool{New: func() any {
 var optsPool = sync.Pool{New: func() any { return new([]trace.SpanStartOption) }}
 
 // ofEvent appends what only the event carries.
-func ofEvent(attrs []attribute.KeyValue, elapsed float64, message string) []attribute.KeyValue {
+func ofEvent(attrs []attribute.KeyValue, elapsed float64, message Safe) []attribute.KeyValue {
 	attrs = append(attrs,
 		semconv.EventNameKey.String(semconv.OTelMCPOperationEventName),
 		semconv.OTelMCPOperationDurationKey.Float64(elapsed))
 	if message != "" {
-		attrs = append(attrs, semconv.OTelMCPOperationErrorMessageKey.String(message))
+		attrs = append(attrs, semconv.OTelMCPOperationErrorMessageKey.String(string(message)))
 	}
 	return attrs
 }
 
 // ofSpan appends what only the span carries.
 func (o *Operation) ofSpan(attrs []attribute.KeyValue) []attribute.KeyValue {
-	attrs = append(attrs, o.Content...)
-	if o.ContentTrimmed > 0 {
-		attrs = append(attrs, semconv.OTelMCPContentTruncatedKey.Int(o.ContentTrimmed))
+	attrs = append(attrs, o.content...)
+	if o.trimmed > 0 {
+		attrs = append(attrs, semconv.OTelMCPContentTruncatedKey.Int(o.trimmed))
 	}
 	return attrs
 }
 
 // attributes is the one place where facts become attributes, for the span and the
-// event. What is bounded of them is in s; most of that stands on metrics, too.
+// event. What is bounded of them is in s; most of that stands on metrics, too. All of
+// them have passed the gate.
 func (o *Operation) attributes(attrs []attribute.KeyValue, s *series) []attribute.KeyValue {
 	names := len(attrs)
 	attrs = append(attrs, s.attrs...)
 	if !o.Method.bound() || !o.Tool.bound() || !o.Prompt.bound() {
 		o.restore(attrs[names:])
 	}
+	open := len(attrs)
 	if o.RequestID != "" {
-		attrs = append(attrs, semconv.JSONRPCRequestIDKey.String(o.clean(semconv.JSONRPCRequestIDKey, scrub.Name(o.RequestID, MaxName))))
-	}
-	if o.SessionID != "" {
-		attrs = append(attrs, semconv.MCPSessionIDKey.String(o.SessionID))
+		attrs = append(attrs, semconv.JSONRPCRequestIDKey.String(o.RequestID))
 	}
 	if o.ResourceURI != "" {
-		attrs = append(attrs, semconv.MCPResourceURIKey.String(o.clean(semconv.MCPResourceURIKey, scrub.URI(o.ResourceURI, MaxURI))))
-	}
-	if o.ClientName != "" {
-		attrs = append(attrs, semconv.OTelMCPClientNameKey.String(o.ClientName))
-	}
-	if o.ClientVersion != "" {
-		attrs = append(attrs, semconv.OTelMCPClientVersionKey.String(o.ClientVersion))
-	}
-	if o.ServerName != "" {
-		attrs = append(attrs, semconv.OTelMCPServerNameKey.String(o.ServerName))
-	}
-	if o.ServerVersion != "" {
-		attrs = append(attrs, semconv.OTelMCPServerVersionKey.String(o.ServerVersion))
+		attrs = append(attrs, semconv.MCPResourceURIKey.String(o.ResourceURI))
 	}
 	user, roles := o.UserID, o.UserRoles
 	last, who := o.Decisions.get()
 	if user == "" && who != nil {
-		user, roles = who.UserID, o.rec.Names(semconv.UserRolesKey, who.UserRoles)
+		user, roles = who.UserID, who.UserRoles
 	}
 	attrs = o.rec.User(attrs, user)
-	if len(roles) > 0 {
-		attrs = append(attrs, semconv.UserRolesKey.StringSlice(roles))
-	}
+	attrs = listed(attrs, semconv.UserRolesKey, roles)
 	if last != nil {
-		attrs = o.rec.decided(attrs, last)
+		attrs = last.facts(attrs)
 	}
+	attrs = append(attrs, o.Peer...)
+	attrs = append(attrs, o.Facts...)
+	o.rec.gate(attrs[open:])
+
+	attrs = o.known(attrs)
 	if o.ToolDigest != "" {
 		attrs = append(attrs, semconv.OTelMCPToolDigestKey.String(o.ToolDigest))
 	}
 	if o.ArgumentNames != nil {
-		attrs = append(attrs, *o.ArgumentNames)
+		attrs = append(attrs, o.ArgumentNames.kv)
 	}
 	if o.Undeclared > 0 {
 		attrs = append(attrs, semconv.OTelMCPToolArgumentsUndeclaredKey.Int(o.Undeclared))
@@ -437,12 +395,30 @@ func (o *Operation) attributes(attrs []attribute.KeyValue, s *series) []attribut
 	if o.ResponseSize > 0 {
 		attrs = append(attrs, semconv.OTelMCPResponseSizeKey.Int(o.ResponseSize))
 	}
-	attrs = append(attrs, o.Peer...)
 	if o.HTTPStatus != 0 {
 		attrs = append(attrs, semconv.HTTPResponseStatusCodeKey.Int(o.HTTPStatus))
 	}
-	attrs = append(attrs, o.Facts...)
 	return append(attrs, o.rec.extra...)
+}
+
+// known appends what was learned before the message, and passed the gate then.
+func (o *Operation) known(attrs []attribute.KeyValue) []attribute.KeyValue {
+	if o.SessionID != "" {
+		attrs = append(attrs, semconv.MCPSessionIDKey.String(string(o.SessionID)))
+	}
+	if o.ClientName != "" {
+		attrs = append(attrs, semconv.OTelMCPClientNameKey.String(string(o.ClientName)))
+	}
+	if o.ClientVersion != "" {
+		attrs = append(attrs, semconv.OTelMCPClientVersionKey.String(string(o.ClientVersion)))
+	}
+	if o.ServerName != "" {
+		attrs = append(attrs, semconv.OTelMCPServerNameKey.String(string(o.ServerName)))
+	}
+	if o.ServerVersion != "" {
+		attrs = append(attrs, semconv.OTelMCPServerVersionKey.String(string(o.ServerVersion)))
+	}
+	return attrs
 }
 
 // restore puts what the peer sent in the place of its bounded stand-in.
@@ -458,61 +434,8 @@ func (o *Operation) restore(attrs []attribute.KeyValue) {
 			n = o.Prompt
 		}
 		if !n.bound() {
-			*kv = kv.Key.String(o.clean(kv.Key, scrub.Name(n.Text, MaxName)))
+			*kv = kv.Key.String(o.rec.text(kv.Key, n.Text))
 		}
-	}
-}
-
-func (o *Operation) clean(key attribute.Key, value string) string {
-	return o.rec.Clean(key, value)
-}
-
-// Clean hands scrubbed text to the operator's scrubber, if there is one. What
-// it returns is capped and cleaned again: a callback may return nonsense.
-func (r *Recorder) Clean(key attribute.Key, value string) (out string) {
-	if r.scrub == nil || value == "" {
-		return value
-	}
-	out = scrub.Redacted
-	defer r.Guard()
-	out = scrub.Text(r.scrub(string(key), value), max(MaxMessage, MaxURI))
-	return out
-}
-
-// enabled reports whether anybody wants the event, and whether the logger could
-// say so.
-func (r *Recorder) enabled(ctx context.Context, sev log.Severity) (on, said bool) {
-	defer r.Guard()
-	return r.logger.Enabled(ctx, log.EnabledParameters{Severity: sev, EventName: semconv.OTelMCPOperationEventName}), true
-}
-
-func (o *Operation) emitEvent(ctx context.Context, s *series, attrs []attribute.KeyValue,
-	sev log.Severity, sevText string, end time.Time,
-) (done bool) {
-	defer o.rec.Guard()
-	var rec log.Record
-	rec.SetEventName(semconv.OTelMCPOperationEventName)
-	rec.SetTimestamp(end)
-	rec.SetObservedTimestamp(end)
-	rec.SetSeverity(sev)
-	rec.SetSeverityText(sevText)
-	rec.SetBody(attribute.StringValue(s.body))
-	rec.AddAttributes(attrs...) // in one call: every further one may grow the record again
-	o.rec.logger.Emit(ctx, rec)
-	return true
-}
-
-func (o *Operation) emitSpan(s *series, attrs []attribute.KeyValue, errorType, message string) {
-	defer o.rec.Guard()
-	if s.spanName != o.method.name && !o.Enrich {
-		o.span.SetName(s.spanName)
-	}
-	o.span.SetAttributes(attrs...)
-	if errorType != "" && !o.Enrich {
-		if message == "" {
-			message = errorType
-		}
-		o.span.SetStatus(codes.Error, message)
 	}
 }
 
@@ -525,37 +448,4 @@ func (o *Operation) emitMetrics(ctx context.Context, s *series, elapsed float64)
 		o.recordSizes(ctx, s)
 	}
 	return counted
-}
-
-func (o *Operation) recordSizes(ctx context.Context, s *series) {
-	defer o.rec.Guard()
-	if o.RequestSize > 0 {
-		o.rec.requestSize.Record(ctx, int64(o.RequestSize), s.sizes...)
-	}
-	if o.ResponseSize > 0 {
-		o.rec.responseSize.Record(ctx, int64(o.ResponseSize), s.sizes...)
-	}
-}
-
-func (o *Operation) countMessage(ctx context.Context, s *series) (done bool) {
-	defer o.rec.Guard()
-	o.rec.messages.Add(ctx, 1, s.messages...)
-	return true
-}
-
-func (o *Operation) recordDuration(ctx context.Context, s *series, elapsed float64) {
-	defer o.rec.Guard()
-	h := o.rec.serverDuration
-	if o.Role == RoleClient {
-		h = o.rec.clientDuration
-	}
-	h.Record(ctx, elapsed, s.duration...)
-}
-
-func (o *Operation) endSpan() {
-	if o.Enrich {
-		return
-	}
-	defer o.rec.Guard()
-	o.span.End()
 }

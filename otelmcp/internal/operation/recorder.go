@@ -43,7 +43,7 @@ type Config struct {
 	HashKey   []byte
 	HashKeyID string
 	// Scrub is the operator's own scrubber. It sees, after ours, every text
-	// that a peer or an error chose. It may panic.
+	// that is not one of ours, with the key of its attribute. It may panic.
 	Scrub func(key, value string) string
 }
 
@@ -52,7 +52,7 @@ type Config struct {
 type Recorder struct {
 	tracer trace.Tracer
 	logger log.Logger
-	extra  []attribute.KeyValue
+	extra  []attribute.KeyValue // the operator's, safe
 	scrub  func(key, value string) string
 
 	hashKey   []byte
@@ -93,7 +93,6 @@ func New(c Config) *Recorder {
 			return c.LoggerProvider.Logger(c.ScopeName,
 				log.WithInstrumentationVersion(c.ScopeVersion), log.WithSchemaURL(semconv.SchemaURL))
 		}, lognoop.Logger{}),
-		extra:  c.Attributes,
 		scrub:  c.Scrub,
 		client: c.Client,
 
@@ -114,11 +113,12 @@ func New(c Config) *Recorder {
 	r.responseSize = create(meter, semconv.NewOTelMCPServerResponseSize, metric.Int64Histogram(metricnoop.Int64Histogram{}), &errs)
 	r.decisions = create(meter, semconv.NewOTelMCPAuthDecisions, metric.Int64Counter(metricnoop.Int64Counter{}), &errs)
 	r.authDuration = create(meter, semconv.NewOTelMCPAuthDuration, metric.Float64Histogram(metricnoop.Float64Histogram{}), &errs)
+	r.extra = r.gated(c.Attributes)
 	if c.Client {
-		r.methods = &methods{newMethods(c.Attributes)}
+		r.methods = &methods{newMethods(r)}
 	} else {
 		var err error
-		r.methods, err = countedBy(meter, c.Attributes)
+		r.methods, err = countedBy(meter, r)
 		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -129,8 +129,7 @@ func New(c Config) *Recorder {
 		semconv.OTelMCPRefusedReasonSessionTable, semconv.OTelMCPRefusedReasonNameTable, semconv.OTelMCPRefusedReasonTaskTable,
 		semconv.OTelMCPRefusedReasonDefinitionTable, semconv.OTelMCPRefusedReasonPendingTable, semconv.OTelMCPRefusedReasonCallbackPanic,
 	} {
-		r.refusals[reason] = []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(
-			append([]attribute.KeyValue{semconv.OTelMCPRefusedReasonKey.String(reason)}, c.Attributes...)...))}
+		r.refusals[reason] = []metric.AddOption{r.metricSet(semconv.OTelMCPRefusedReasonKey.String(reason))}
 	}
 	_, noTraces := c.TracerProvider.(tracenoop.TracerProvider)
 	_, noMetrics := c.MeterProvider.(metricnoop.MeterProvider)
@@ -166,13 +165,6 @@ func create[T comparable](m metric.Meter, f func(metric.Meter) (T, error), noop 
 	}, noop)
 }
 
-// Refuse counts something that a bounded table did not take. reason is one of
-// semconv's otelmcp.refused.reason values.
-func (r *Recorder) Refuse(reason string) {
-	defer func() { _ = recover() }() // the counter may be what panics
-	r.refused.Add(context.Background(), 1, r.refusals[reason]...)
-}
-
 // Guard is deferred around code that is not ours: user callbacks, and SDK
 // parts that a user plugged in. A panic there is counted and goes no further,
 // because telemetry must never fail the message that it describes.
@@ -180,62 +172,6 @@ func (r *Recorder) Guard() {
 	if recover() != nil {
 		r.Refuse(semconv.OTelMCPRefusedReasonCallbackPanic)
 	}
-}
-
-// Event is an event that is no operation's end: a session, a definition, a
-// coverage report.
-type Event struct {
-	Name       string
-	Severity   log.Severity
-	Body       string // must not be empty: some sinks discard such records
-	Attributes []attribute.KeyValue
-	At         time.Time // zero is now
-}
-
-// Emit sends e as a log record. A canceled ctx does not lose it.
-func (r *Recorder) Emit(ctx context.Context, e Event) {
-	defer r.Guard()
-	ctx = detach(ctx)
-	if !r.logger.Enabled(ctx, log.EnabledParameters{Severity: e.Severity, EventName: e.Name}) {
-		return
-	}
-	now := time.Now()
-	if e.At.IsZero() {
-		e.At = now
-	}
-	var rec log.Record
-	rec.SetEventName(e.Name)
-	rec.SetTimestamp(e.At)
-	rec.SetObservedTimestamp(now)
-	rec.SetSeverity(e.Severity)
-	rec.SetSeverityText(e.Severity.String())
-	rec.SetBody(attribute.StringValue(e.Body))
-	rec.AddAttributes(semconv.EventNameKey.String(e.Name))
-	rec.AddAttributes(e.Attributes...)
-	rec.AddAttributes(r.extra...)
-	r.logger.Emit(ctx, rec)
-}
-
-// SessionStarted moves the gauge of open sessions up. A client has none: it is
-// how many sessions a server holds.
-func (r *Recorder) SessionStarted(ctx context.Context, transport string) {
-	r.addSession(ctx, transport, 1)
-}
-
-// SessionEnded moves the gauge down and records how long the session was open.
-func (r *Recorder) SessionEnded(ctx context.Context, transport string, d time.Duration, attrs []attribute.KeyValue) {
-	r.addSession(ctx, transport, -1)
-	defer r.Guard()
-	r.sessionDuration.Record(detach(ctx), d.Seconds(), metric.WithAttributes(append(attrs, r.extra...)...))
-}
-
-func (r *Recorder) addSession(ctx context.Context, transport string, n int64) {
-	if r.client {
-		return
-	}
-	defer r.Guard()
-	r.sessionsActive.Add(detach(ctx), n, metric.WithAttributes(
-		append([]attribute.KeyValue{semconv.OTelMCPTransportKey.String(transport)}, r.extra...)...))
 }
 
 // detached is a context without its cancellation: an end is never lost because
@@ -253,10 +189,4 @@ func detach(ctx context.Context) context.Context {
 		return ctx
 	}
 	return &detached{ctx}
-}
-
-// SessionLost moves the gauge down for a session whose start is not
-// remembered, so that its duration cannot be known.
-func (r *Recorder) SessionLost(ctx context.Context, transport string) {
-	r.addSession(ctx, transport, -1)
 }

@@ -5,11 +5,10 @@ package operation
 
 // The metric series an operation belongs to, cached: its attribute set, the
 // options to record it with, its span name and its event's body are functions
-// of a few bounded values, so they are built once per combination.
+// of a few bounded values, so they are built, and pass the gate, once per combination.
 
 import (
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,12 +49,13 @@ func (k *seriesKey) room() int {
 }
 
 type series struct {
-	attrs    []attribute.KeyValue // what the span and the event carry of the key
-	duration []metric.RecordOption
-	messages []metric.AddOption
-	sizes    []metric.RecordOption
-	spanName string
-	body     string
+	attrs     []attribute.KeyValue // what the span and the event carry of the key
+	duration  []metric.RecordOption
+	messages  []metric.AddOption
+	sizes     []metric.RecordOption
+	spanName  string
+	errorType string
+	body      string
 }
 
 // seriesCache is read without a lock: the map is replaced, never changed.
@@ -64,16 +64,16 @@ type seriesCache struct {
 	mu sync.Mutex // serializes replacement
 }
 
-func (c *seriesCache) get(k *seriesKey, extra []attribute.KeyValue) *series {
+func (c *seriesCache) get(k *seriesKey, r *Recorder) *series {
 	if m := c.m.Load(); m != nil {
 		if s, ok := (*m)[*k]; ok {
 			return s
 		}
 		if len(*m) >= k.room() {
-			return newSeries(k, extra)
+			return newSeries(k, r)
 		}
 	}
-	s := newSeries(k, extra)
+	s := newSeries(k, r)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var next map[seriesKey]*series
@@ -90,21 +90,23 @@ func (c *seriesCache) get(k *seriesKey, extra []attribute.KeyValue) *series {
 	return s
 }
 
-func newSeries(k *seriesKey, extra []attribute.KeyValue) *series {
+func newSeries(k *seriesKey, r *Recorder) *series {
 	s := &series{}
-	add := func(key attribute.Key, value string) {
+	add := func(key attribute.Key, value string) (safe string) {
 		if value != "" {
-			s.attrs = append(s.attrs, key.String(value))
+			safe = r.text(key, value)
+			s.attrs = append(s.attrs, key.String(safe))
 		}
+		return safe
 	}
-	add(semconv.MCPMethodNameKey, k.method)
-	add(semconv.GenAIToolNameKey, k.tool)
-	add(semconv.GenAIPromptNameKey, k.prompt)
+	method := add(semconv.MCPMethodNameKey, k.method)
+	tool := add(semconv.GenAIToolNameKey, k.tool)
+	prompt := add(semconv.GenAIPromptNameKey, k.prompt)
 	if k.method == semconv.MCPMethodNameToolsCall {
 		add(semconv.GenAIOperationNameKey, semconv.GenAIOperationNameExecuteTool)
 	}
-	add(semconv.ErrorTypeKey, k.errorType)
-	add(semconv.RPCResponseStatusCodeKey, k.code)
+	s.errorType = add(semconv.ErrorTypeKey, k.errorType)
+	code := add(semconv.RPCResponseStatusCodeKey, k.code)
 	add(semconv.MCPProtocolVersionKey, k.protocolVersion)
 	add(semconv.JSONRPCProtocolVersionKey, k.jsonrpcVersion)
 	add(semconv.NetworkTransportKey, k.network)
@@ -119,42 +121,41 @@ func newSeries(k *seriesKey, extra []attribute.KeyValue) *series {
 		}
 	}
 
-	durationSet := attribute.NewSet(append(slices.Clip(s.attrs), extra...)...)
-	s.duration = []metric.RecordOption{metric.WithAttributeSet(durationSet)}
+	s.duration = []metric.RecordOption{r.metricSet(s.attrs...)}
 	what := []attribute.KeyValue{
 		semconv.OTelMCPRoleKey.String(k.role.String()),
 		semconv.OTelMCPStageKey.String(k.stage),
 		semconv.OTelMCPOutcomeKey.String(k.outcome),
 		semconv.OTelMCPTransportKey.String(k.transport),
 	}
+	r.gate(what)
 	s.attrs = append(s.attrs, what...)
-	messageSet := attribute.NewSet(append(what, extra...)...)
-	s.messages = []metric.AddOption{metric.WithAttributeSet(messageSet)}
-	sizes := []attribute.KeyValue{semconv.OTelMCPTransportKey.String(k.transport)}
-	if k.method != "" {
-		sizes = append(sizes, semconv.MCPMethodNameKey.String(k.method))
+	s.messages = []metric.AddOption{r.metricSet(what...)}
+	sizes := []attribute.KeyValue{what[3]}
+	if method != "" {
+		sizes = append(sizes, semconv.MCPMethodNameKey.String(method))
 	}
-	s.sizes = []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(append(sizes, extra...)...))}
+	s.sizes = []metric.RecordOption{r.metricSet(sizes...)}
 
 	var b strings.Builder
-	b.WriteString(k.method)
+	b.WriteString(method)
 	switch {
-	case k.tool != "":
-		b.WriteString(" " + k.tool)
-	case k.prompt != "":
-		b.WriteString(" " + k.prompt)
+	case tool != "":
+		b.WriteString(" " + tool)
+	case prompt != "":
+		b.WriteString(" " + prompt)
 	}
 	s.spanName = b.String()
-	if k.method == "" {
+	if method == "" {
 		b.WriteString("message")
 	}
 	b.WriteString(": " + k.outcome)
 	switch {
-	case k.errorType != "" && k.errorType != k.outcome:
-		b.WriteString(" (" + k.errorType + ")")
-	case k.code != "":
-		b.WriteString(" (" + k.code + ")")
+	case s.errorType != "" && s.errorType != k.outcome:
+		b.WriteString(" (" + s.errorType + ")")
+	case code != "":
+		b.WriteString(" (" + code + ")")
 	}
-	s.body = b.String()
+	s.body = line(b.String())
 	return s
 }

@@ -18,7 +18,6 @@ import (
 	"go.opentelemetry.io/otel/log"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
@@ -31,14 +30,13 @@ const Max = 65536
 // shards keeps callers of different sessions off one lock.
 const shards = 32
 
-// Peer is what the other side says of itself, scrubbed and capped. It is never
-// identity.
+// Peer is what the other side says of itself. It is never identity.
 type Peer struct {
-	Name, Version   string
+	Name, Version   operation.Safe
 	ProtocolVersion string
 }
 
-// NewPeer scrubs what a client said of itself.
+// NewPeer is what a client said of itself.
 func NewPeer(rec *operation.Recorder, name, version, protocolVersion string) *Peer {
 	return newPeer(rec, peerKeys(operation.RoleServer), name, version, protocolVersion)
 }
@@ -50,8 +48,8 @@ func NewRemote(rec *operation.Recorder, name, version, protocolVersion string) *
 
 func newPeer(rec *operation.Recorder, keys [2]attribute.Key, name, version, protocolVersion string) *Peer {
 	return &Peer{
-		Name:            rec.Clean(keys[0], scrub.Name(name, operation.MaxName)),
-		Version:         rec.Clean(keys[1], scrub.Name(version, operation.MaxName)),
+		Name:            rec.Safe(keys[0], name),
+		Version:         rec.Safe(keys[1], version),
 		ProtocolVersion: protocolVersion,
 	}
 }
@@ -66,7 +64,7 @@ func peerKeys(role operation.Role) [2]attribute.Key {
 
 // Session is one open session. Its exported fields do not change.
 type Session struct {
-	ID        string // as emitted; on stdio our own
+	ID        operation.Safe // on stdio our own
 	Transport string
 	Network   string
 	// Who started it, as far as that is known: the verified principal, and the
@@ -224,7 +222,7 @@ func (s *Session) Begin(ctx context.Context, rec *operation.Recorder) {
 		s.start = time.Now()
 	}
 	rec.SessionStarted(ctx, s.Transport)
-	rec.Emit(ctx, operation.Event{
+	s.emit(ctx, rec, operation.Event{
 		Name:       semconv.OTelMCPSessionStartEventName,
 		Severity:   log.SeverityInfo,
 		Body:       "session started on " + s.Transport,
@@ -258,7 +256,7 @@ func (s *Session) End(ctx context.Context, rec *operation.Recorder, reason, erro
 		attrs = append(attrs, semconv.OTelMCPSessionDurationKey.Float64(d.Seconds()))
 		rec.SessionEnded(ctx, s.Transport, d, metrics)
 	}
-	rec.Emit(ctx, operation.Event{
+	s.emit(ctx, rec, operation.Event{
 		Name:       semconv.OTelMCPSessionEndEventName,
 		Severity:   severity,
 		Body:       body,
@@ -312,23 +310,22 @@ func (s *Session) attributes(rec *operation.Recorder) []attribute.KeyValue {
 	attrs = append(attrs,
 		semconv.OTelMCPRoleKey.String(s.Role.String()),
 		semconv.OTelMCPTransportKey.String(s.Transport))
-	if s.ID != "" {
-		attrs = append(attrs, semconv.MCPSessionIDKey.String(s.ID))
-	}
 	attrs = rec.User(attrs, s.UserID)
 	if s.Address.IsValid() {
 		attrs = append(attrs, semconv.ClientAddressKey.String(s.Address.String()))
 	}
+	return append(attrs, s.metricAttributes()...)
+}
+
+// emit emits e with what is known of the session beside its attributes.
+func (s *Session) emit(ctx context.Context, rec *operation.Recorder, e operation.Event) {
+	e.Add(semconv.MCPSessionIDKey, s.ID)
 	if p := s.Peer(); p != nil {
 		keys := peerKeys(s.Role)
-		if p.Name != "" {
-			attrs = append(attrs, keys[0].String(p.Name))
-		}
-		if p.Version != "" {
-			attrs = append(attrs, keys[1].String(p.Version))
-		}
+		e.Add(keys[0], p.Name)
+		e.Add(keys[1], p.Version)
 	}
-	return append(attrs, s.metricAttributes()...)
+	rec.Emit(ctx, e)
 }
 
 func (s *Session) metricAttributes() []attribute.KeyValue {

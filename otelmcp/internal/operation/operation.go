@@ -299,12 +299,16 @@ func (o *Operation) Finish() (recorded bool) {
 		o.method.leave()
 	}
 	res := o.resolve()
+	code, errorType := o.rec.boundedCode(o.Role, o.Code, res.code), res.errorType
+	if errorType == res.code {
+		errorType = code
+	}
 	key := seriesKey{
 		method:          o.Method.bounded(),
 		tool:            o.Tool.bounded(),
 		prompt:          o.Prompt.bounded(),
-		errorType:       res.errorType,
-		code:            res.code,
+		errorType:       errorType,
+		code:            code,
 		protocolVersion: o.ProtocolVersion,
 		network:         o.Network,
 		httpVersion:     o.HTTPVersion,
@@ -317,6 +321,9 @@ func (o *Operation) Finish() (recorded bool) {
 		outcome:         res.outcome,
 	}
 	s := o.rec.series.get(&key, o.rec.extra)
+	if code != res.code {
+		s = s.with(key, res)
+	}
 
 	sev, sevText := severity(res.outcome)
 	if o.Expected {

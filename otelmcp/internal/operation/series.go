@@ -24,7 +24,8 @@ import (
 // never wrong.
 const maxSeries = 1024
 
-// seriesKey holds only bounded values: names are registered ones or Other.
+// seriesKey holds only bounded values: names are registered ones or Other, and so are
+// codes (codes.go).
 type seriesKey struct {
 	method, tool, prompt      string
 	errorType, code           string
@@ -145,16 +146,21 @@ func newSeries(k *seriesKey, extra []attribute.KeyValue) *series {
 		b.WriteString(" " + k.prompt)
 	}
 	s.spanName = b.String()
+	s.body = k.body(s.spanName)
+	return s
+}
+
+// body is the body of the event of a message with that span name.
+func (k *seriesKey) body(name string) string {
 	if k.method == "" {
-		b.WriteString("message")
+		name += "message"
 	}
-	b.WriteString(": " + k.outcome)
+	name += ": " + k.outcome
 	switch {
 	case k.errorType != "" && k.errorType != k.outcome:
-		b.WriteString(" (" + k.errorType + ")")
+		name += " (" + k.errorType + ")"
 	case k.code != "":
-		b.WriteString(" (" + k.code + ")")
+		name += " (" + k.code + ")"
 	}
-	s.body = b.String()
-	return s
+	return name
 }

@@ -344,8 +344,10 @@ func (o *Operation) Finish() (recorded bool) {
 			o.emitSpan(s, attrs[shared:], res.errorType, message)
 		}
 		clear(attrs) // all that was written: a slice in the pool must keep nothing alive
-		*buf = attrs[:0]
-		attrPool.Put(buf)
+		if cap(attrs) <= maxPooled {
+			*buf = attrs[:0]
+			attrPool.Put(buf)
+		}
 	}
 	recorded = o.emitMetrics(ctx, s, elapsed) && recorded
 	if o.span != nil {
@@ -353,6 +355,9 @@ func (o *Operation) Finish() (recorded bool) {
 	}
 	return recorded
 }
+
+// maxPooled bounds, in attributes, a slice that is kept for the next operation.
+const maxPooled = 256
 
 // attrPool holds attribute slices between operations: the SDK copies what it
 // is given.

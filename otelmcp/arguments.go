@@ -10,9 +10,12 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"unsafe"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
@@ -27,13 +30,19 @@ const maxArgumentNames = 64
 // attributes for those combinations of them that calls have had so far.
 type arguments struct {
 	names  []string // as in the schema, sorted
+	size   int      // bytes that names takes
 	mu     sync.RWMutex
 	byMask map[uint64]*operation.SafeList
+	kept   *atomic.Int64 // bytes that byMask takes; nil before the first
 }
 
 // newArguments is for a tool whose schema has these properties.
 func newArguments[T any](properties map[string]T) *arguments {
-	return &arguments{names: slices.Sorted(maps.Keys(properties))}
+	a := &arguments{names: slices.Sorted(maps.Keys(properties))}
+	for _, name := range a.names {
+		a.size += len(name) + int(unsafe.Sizeof(name))
+	}
+	return a
 }
 
 // renewed is a, if the properties are those that it was made of.
@@ -106,17 +115,41 @@ func (a *arguments) named(rec *operation.Recorder, mask uint64) *operation.SafeL
 	known = rec.SafeList(semconv.OTelMCPToolArgumentsNamesKey, names)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.byMask == nil {
-		a.byMask = make(map[uint64]*operation.SafeList)
-	}
-	if len(a.byMask) < maxCombinations {
+	if len(a.byMask) < maxCombinations && a.grow(names) {
 		a.byMask[mask] = known
 	}
 	return known
 }
 
-// maxCombinations bounds the cache of one tool.
-const maxCombinations = 256
+// The bounds of the caches: of one tool in combinations, which its callers choose, and
+// of all tools of the process in bytes. Beyond them an attribute is made for each call:
+// slower, never wrong.
+const (
+	maxCombinations     = 256
+	maxCombinationBytes = 32 << 20
+)
+
+// combinationBytes is how many bytes the caches of all tools take.
+var combinationBytes atomic.Int64
+
+// grow reports whether there is room for one more combination. The lock is held.
+func (a *arguments) grow(names []string) bool {
+	const overhead = 256 // the attribute and its place in the map
+	n := int64(overhead)
+	for _, name := range names {
+		n += int64(len(name)) + int64(unsafe.Sizeof(name))
+	}
+	if combinationBytes.Add(n) > maxCombinationBytes {
+		combinationBytes.Add(-n)
+		return false
+	}
+	if a.byMask == nil {
+		a.byMask, a.kept = make(map[uint64]*operation.SafeList), new(atomic.Int64)
+		runtime.AddCleanup(a, func(kept *atomic.Int64) { combinationBytes.Add(-kept.Load()) }, a.kept)
+	}
+	a.kept.Add(n)
+	return true
+}
 
 func (i *Instrumentation) describeArguments(ctx context.Context, m *message, r *mcp.CallToolRequest) {
 	m.ArgumentsSize = len(r.Params.RawArguments)

@@ -387,7 +387,7 @@ func (*bearer) bind(r *http.Request, about subject, v *verdict) {
 	}
 	for _, id := range sessionsNamed(r) {
 		known := i.sessions.Get(id)
-		if known == nil || known.Owner == "" || known.Owner == v.UserID && known.Issuer == v.Issuer {
+		if known == nil || known.Owner == "" || known.OwnedBy(v.UserID, v.Issuer) {
 			continue
 		}
 		v.Kind, v.Authenticated = semconv.OTelMCPAuthKindAuthorization, true

@@ -160,7 +160,7 @@ func (r *remote) describe(c *call) {
 		var args *arguments
 		args, c.Tool.Known = r.tools.get(p.Name)
 		c.ArgumentsSize = len(p.Arguments)
-		if c.Tool.Known { // what a tool declares that was not listed is not known
+		if args != nil { // what a tool declares that was not listed is not known
 			c.ArgumentNames, c.Undeclared = argumentNames(r.rec, args, p.Arguments)
 		}
 	case semconv.MCPMethodNamePromptsGet:

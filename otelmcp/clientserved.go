@@ -11,6 +11,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"strconv"
+	"strings"
 
 	"github.com/mark3labs/mcp-go/client/transport"
 	"github.com/mark3labs/mcp-go/mcp"
@@ -94,8 +95,13 @@ func (r *remote) requestHandler(handle transport.RequestHandler) transport.Reque
 	}
 }
 
-// maxInputs bounds what a server can have asked for and not been answered.
-const maxInputs = 256
+// maxInputs bounds what a server can have asked for and not been answered, and
+// maxInputMethod, in bytes, what is kept of the method of each: it is longer than what
+// the scrubber looks at.
+const (
+	maxInputs      = 256
+	maxInputMethod = 8 << 10
+)
 
 // input is something that the server asked for in a result, which the program is
 // answering.
@@ -115,7 +121,11 @@ func (r *remote) askInputs(c *call, result *jsonrpc.Result) {
 	}
 	for _, asked := range all {
 		in := &input{}
-		r.incoming(&in.Operation, c.Context, asked.Method, asked.Meta)
+		method := asked.Method
+		if len(method) > maxInputMethod { // no more of it is ever told
+			method = strings.Clone(method[:maxInputMethod])
+		}
+		r.incoming(&in.Operation, c.Context, method, asked.Meta)
 		key := r.inputKey(result.State, asked.ID)
 		// Who takes the operation from the table finishes it. When the caller gives up,
 		// no answer will come.

@@ -9,10 +9,7 @@ package otelmcp
 
 import (
 	"context"
-	"hash/maphash"
 	"net/http"
-	"strconv"
-	"sync"
 	"sync/atomic"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -34,9 +31,6 @@ const (
 	maxHead = 1 << 10
 	// maxPending bounds what one connection may have waiting for an answer.
 	maxPending = 4096
-	// maxNotices bounds how many cancellations are remembered until the
-	// request that they are about ends.
-	maxNotices = 1024
 )
 
 // edge is what dispatch knows of the edge that a message came through.
@@ -59,17 +53,15 @@ func (i *Instrumentation) edgeOf(ctx context.Context) edge {
 
 // edges is what an Instrumentation keeps for its edges.
 type edges struct {
-	ledger ledger
-	// notices are cancellations that were asked for, by session and id.
-	notices *pending.Table[notice]
-	// asked are the requests that the server sent in a session over HTTP.
-	asked sync.Map // session id → *askedTable
+	ledger  ledger
+	notices notices
+	// asked are the requests that the server sent over HTTP, of all sessions.
+	asked *askedTable
 	http  httpEdge
-	seed  maphash.Seed
 }
 
 func newEdges() edges {
-	return edges{notices: pending.NewTable[notice](maxNotices), seed: maphash.MakeSeed()}
+	return edges{notices: newNotices(), asked: pending.NewTable[*asked](maxAskedOverHTTP)}
 }
 
 // ledger is the self-check of the edges. What came in is counted where it comes
@@ -116,9 +108,6 @@ func (m *message) finish() {
 	}
 }
 
-// notice says who asked for a cancellation.
-type notice struct{ address string }
-
 // asked is a request that the server sent and that waits for its answer.
 type asked struct {
 	// ping is the operation of a ping. Those of other requests end where the
@@ -126,78 +115,28 @@ type asked struct {
 	ping *operation.Operation
 }
 
-// askedTable are the requests that the server sent on one connection, or in one
-// session, by the key that the answer will have.
+// askedTable are the requests that the server sent, by the key that the answer will
+// have.
 type askedTable = pending.Table[*asked]
 
-// maxAsked bounds the requests of the server that wait in one session.
-const maxAsked = 256
+const (
+	// maxAsked bounds the requests of the server that wait on one connection.
+	maxAsked = 256
+	// maxAskedOverHTTP bounds those of all sessions over HTTP.
+	maxAskedOverHTTP = 32768
+)
 
 func newAskedTable() *askedTable { return pending.NewTable[*asked](maxAsked) }
 
-// askedIn returns the table of a session over HTTP. A session that is not
-// remembered has none: who could answer there is not known.
-func (i *Instrumentation) askedIn(sessionID string, create bool) *askedTable {
-	if t, ok := i.edges.asked.Load(sessionID); ok {
-		return t.(*askedTable)
+// askedKey is the key over HTTP of the request of a session whose answer will have
+// that key; "" when it is not remembered: who could answer in a session that is not
+// known is not known either. It is of one size.
+func (i *Instrumentation) askedKey(sessionID, key string) string {
+	if sessionID == "" || i.sessions.Get(sessionID) == nil {
+		return ""
 	}
-	if !create || sessionID == "" || i.sessions.Get(sessionID) == nil {
-		return nil
-	}
-	t, _ := i.edges.asked.LoadOrStore(sessionID, newAskedTable())
-	return t.(*askedTable)
-}
-
-// noticeKey is where a cancellation of the request id is kept. mcp-go compares ids
-// as text; a long one is kept as its hash.
-func (i *Instrumentation) noticeKey(sessionID, id string) string {
-	const long = 64
-	if len(id) > long {
-		id = strconv.FormatUint(maphash.String(i.edges.seed, id), 36)
-	}
-	return sessionID + "\x00" + id
-}
-
-func (i *Instrumentation) noticeCancel(sessionID string, e *jsonrpc.Envelope, address string) {
-	if e.Target == "" {
-		return
-	}
-	if _, full := i.edges.notices.Add(i.noticeKey(sessionID, e.Target), notice{address}); full {
-		i.rec.Refuse(semconv.OTelMCPRefusedReasonPendingTable)
-	}
-}
-
-// refusedCancel forgets a cancellation that was turned away: what strangers send
-// must not push out the wishes of clients.
-func (i *Instrumentation) refusedCancel(sessionID string, e *jsonrpc.Envelope, address string) {
-	if e != nil && e.Target != "" && e.Method == string(mcp.MethodNotificationCancelled) {
-		i.edges.notices.TakeFunc(i.noticeKey(sessionID, e.Target), func(n notice) bool { return n.address == address })
-	}
-}
-
-func (i *Instrumentation) takeNotice(m *message) (notice, bool) {
-	if i.edges.notices.Empty() {
-		return notice{}, false
-	}
-	return i.edges.notices.Take(i.noticeKey(m.session, m.RequestID))
-}
-
-// settleCancel records who ended a message that was cancelled. without is who
-// did when the client did not ask for it; sure says that it did. That it noticed
-// a wish of the client's only counts while the client is there.
-func (i *Instrumentation) settleCancel(m *message, without string, sure bool) {
-	n, noticed := i.takeNotice(m)
-	if m.Outcome != semconv.OTelMCPOutcomeCancelled {
-		return
-	}
-	source := without
-	if sure || noticed && without == semconv.OTelMCPCancelSourceServer {
-		source = semconv.OTelMCPCancelSourceClientRequest
-		if n.address != "" {
-			m.Facts = append(m.Facts, semconv.OTelMCPCancelAddressKey.String(n.address))
-		}
-	}
-	m.Facts = append(m.Facts, semconv.OTelMCPCancelSourceKey.String(source))
+	hashed := i.edges.notices.key(sessionID, key)
+	return string(hashed[:])
 }
 
 // undelivered is for a message whose answer its peer did not get: that it went
@@ -313,11 +252,13 @@ func (i *Instrumentation) sent(ctx context.Context, on *message, method string, 
 
 // An outgoing message is one that the server is about to send on a connection.
 type outgoing struct {
-	on    *message // what its connection is
-	e     jsonrpc.Envelope
-	size  int
-	ping  *operation.Operation
-	asked *askedTable // where it waits for its answer, if it is a request
+	on   *message // what its connection is
+	e    jsonrpc.Envelope
+	size int
+	ping *operation.Operation
+	// asked is where it waits for its answer, if it is a request, and key what under.
+	asked *askedTable
+	key   string
 }
 
 // readOutgoing reads a message of the given size that begins with data.
@@ -331,10 +272,10 @@ func readOutgoing(data []byte, size int) (out outgoing) {
 }
 
 // watchOutgoing is told of a message before it is written: what the server asks for
-// is remembered, since the answer can be there before the write returns. on must
-// be set.
-func (i *Instrumentation) watchOutgoing(ctx context.Context, out *outgoing, table *askedTable) {
-	if !out.isRequest() || table == nil {
+// is remembered under key, since the answer can be there before the write returns. It
+// is not with an empty key. on must be set.
+func (i *Instrumentation) watchOutgoing(ctx context.Context, out *outgoing, table *askedTable, key string) {
+	if !out.isRequest() || key == "" {
 		return
 	}
 	a := &asked{}
@@ -343,8 +284,8 @@ func (i *Instrumentation) watchOutgoing(ctx context.Context, out *outgoing, tabl
 		a.ping.RequestID = out.e.ID
 		out.ping = a.ping
 	}
-	out.asked = table
-	if old, full := table.Add(out.e.Key, a); full {
+	out.asked, out.key = table, key
+	if old, full := table.Add(key, a); full {
 		i.rec.Refuse(semconv.OTelMCPRefusedReasonPendingTable)
 		old.unanswered(semconv.OTelMCPOutcomeTimeout)
 	}
@@ -366,7 +307,7 @@ func (i *Instrumentation) wasSent(ctx context.Context, o *outgoing, failed bool)
 	case !o.isRequest():
 		i.sent(ctx, o.on, o.e.Method, o.size, failed).Finish()
 	case failed && o.asked != nil:
-		if a, ok := o.asked.Take(o.e.Key); ok {
+		if a, ok := o.asked.Take(o.key); ok {
 			a.unanswered(semconv.OTelMCPOutcomeCancelled)
 		}
 	}
@@ -384,11 +325,8 @@ func (a *asked) unanswered(outcome string) {
 }
 
 // answered ends the request that a client's response e is for, and reports
-// whether there was one. table may be nil.
+// whether there was one. It waits under key.
 func answered(table *askedTable, key string, e *jsonrpc.Envelope, size int) bool {
-	if table == nil {
-		return false
-	}
 	a, ok := table.Take(key)
 	if !ok {
 		return false

@@ -36,7 +36,8 @@ import (
 type httpEdge struct {
 	// streams are the open streams of the HTTP+SSE transport, by session: the
 	// answers to what is posted go out on them.
-	streams sync.Map // string → *answers
+	streams sync.Map     // string → *answers
+	posted  atomic.Int64 // how many bytes what is open in them keeps
 	// adopted says that a message was dispatched in the context of its exchange.
 	adopted atomic.Bool
 	// servers are the HTTP servers that tell us when they shut down.
@@ -163,6 +164,7 @@ type exchange struct {
 	// Of what was posted to HTTP+SSE, set before it is dispatched.
 	posted  bool
 	awaits  string   // what its answer is found by
+	weight  int64    // bytes that it keeps until then
 	session *answers // where it is looked for
 
 	mu       sync.Mutex
@@ -339,14 +341,6 @@ func httpMethod(m string) string {
 	return operation.Other
 }
 
-// client is the address of who sent the request, if it is known.
-func (x *exchange) client() string {
-	if a := x.from.Client; a.IsValid() {
-		return a.String()
-	}
-	return ""
-}
-
 // network is the network.transport of the exchange.
 func (x *exchange) network() string {
 	if x.r.ProtoMajor == 3 {
@@ -463,7 +457,7 @@ func (x *exchange) tryRecord() {
 	if x.posted && res.answer != nil && res.answer.HasError && m.Code == 0 && m.Outcome == "" {
 		m.Outcome = semconv.OTelMCPOutcomeError // its result could not be encoded
 	}
-	x.i.settleCancel(m, res.cancelSource, false)
+	x.settleCancel(res.cancelSource)
 	m.finish()
 }
 
@@ -577,7 +571,7 @@ func (x *exchange) recordUndispatched(res *result) {
 		m.setIntegrity(x.odd)
 	case x.r.Method == http.MethodPost:
 		m.setIntegrity(x.integrity(session, m.UserID, sure))
-	case x.named != nil && x.named.UserID != "" && x.named.UserID != m.UserID && (sure || m.UserID != ""):
+	case x.named != nil && x.named.UserID != "" && !x.named.StartedBy(m.UserID) && (sure || m.UserID != ""):
 		m.setIntegrity(semconv.OTelMCPSessionIntegrityPrincipalMismatch)
 	}
 	if res.answer != nil {
@@ -585,7 +579,7 @@ func (x *exchange) recordUndispatched(res *result) {
 		m.Outcome = outcomeOfRejection(m.Code)
 	}
 	if m.HTTPStatus >= http.StatusBadRequest {
-		i.refusedCancel(session, e, x.client())
+		i.refusedCancel(session, e, x.from.Client)
 	}
 	if x.hint != "" || res.sse || i.sessions.Get(session) != nil { // else it is what the request says
 		i.coverage.sawTransport(i, m.Transport, true)
@@ -604,7 +598,7 @@ func (x *exchange) recordUndispatched(res *result) {
 		m.Stage = semconv.OTelMCPStageDispatch
 	case e.Kind == jsonrpc.Response:
 		if m.HTTPStatus < http.StatusBadRequest {
-			if answered(i.askedIn(session, false), e.Key, e, m.RequestSize) || m.Transport == semconv.OTelMCPTransportStreamableHTTP && !e.EmptyResult {
+			if answered(i.edges.asked, i.askedKey(session, e.Key), e, m.RequestSize) || m.Transport == semconv.OTelMCPTransportStreamableHTTP && !e.EmptyResult {
 				i.edges.ledger.record() // the end of a request of the server's, and recorded there
 				return
 			}
@@ -617,7 +611,7 @@ func (x *exchange) recordUndispatched(res *result) {
 	m.Publish(operation.Parsed)
 	x.observe()
 	m.beginSpan()
-	i.settleCancel(m, res.cancelSource, false)
+	x.settleCancel(res.cancelSource)
 	m.finish()
 }
 

@@ -185,7 +185,7 @@ func (b *body) noticeCancel() {
 	}
 	e := b.parseLocked()
 	if e.Kind == jsonrpc.Notification && e.Method == string(mcp.MethodNotificationCancelled) {
-		b.x.i.noticeCancel(b.x.sessionID(), &e, b.x.client())
+		b.x.i.noticeCancel(b.x.sessionID(), &e, b.x.from.Client)
 	}
 }
 

@@ -16,8 +16,12 @@ import (
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
-// learned is what was listed under a name.
+// learned is what was listed under a name. The arguments are nil where there was no
+// room for them.
 type learned = map[string]*arguments
+
+// maxListed bounds, in bytes, the names of the arguments of all tools of a server.
+const maxListed = 4 << 20
 
 // listing holds the names that a server listed, of its tools or of its prompts.
 // It is read without a lock: the map is replaced, never changed.
@@ -34,8 +38,17 @@ func (l *listing) get(name string) (*arguments, bool) {
 	return a, ok
 }
 
+// bytes is what the names in a take. a may be nil.
+func (a *arguments) bytes() int {
+	if a == nil {
+		return 0
+	}
+	return a.size
+}
+
 // learn adds what a server listed. A server that lists more than maxNames is
-// told apart no further. The names are text of the server's choosing.
+// told apart no further, nor are the arguments of tools that have too many. The names
+// are text of the server's choosing.
 func (l *listing) learn(rec *operation.Recorder, raw []byte) {
 	var listed []struct {
 		Name        string `json:"name"`
@@ -52,7 +65,10 @@ func (l *listing) learn(rec *operation.Recorder, raw []byte) {
 		if old != nil {
 			maps.Copy(next, *old)
 		}
-		refused := false
+		refused, bytes := false, 0
+		for _, a := range next {
+			bytes += a.bytes()
+		}
 		for _, t := range listed {
 			if scrub.Name(t.Name, operation.MaxName) != t.Name {
 				continue // a text that must not stand on a metric as it is
@@ -62,7 +78,12 @@ func (l *listing) learn(rec *operation.Recorder, raw []byte) {
 				refused = true
 				continue
 			}
-			next[t.Name] = renewed(known, t.InputSchema.Properties)
+			is := renewed(known, t.InputSchema.Properties)
+			if bytes += is.bytes() - known.bytes(); bytes > maxListed {
+				bytes -= is.bytes()
+				is, refused = nil, true
+			}
+			next[t.Name] = is
 		}
 		if l.m.CompareAndSwap(old, &next) {
 			if refused {

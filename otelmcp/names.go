@@ -4,12 +4,13 @@
 package otelmcp
 
 // Which names may stand on metrics and in span names. A program can register
-// as many tools as it likes, for each session others; the table bounds what
-// becomes of that.
+// as many tools as it likes, for each session others, and with names that are not its
+// own; the table bounds what becomes of that.
 
 import (
 	"context"
 	"maps"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -19,7 +20,9 @@ import (
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
-// maxNames bounds how many registered names are told apart.
+// maxNames bounds how many registered names are told apart. None of them is longer
+// than operation.MaxName, which is as long as MCP wants a tool's name to be at most:
+// a longer one would stand on the span shortened.
 const maxNames = 1024
 
 // nameTable holds the registered names that were used. It is read without a
@@ -44,7 +47,7 @@ func (t *nameTable) admit(rec *operation.Recorder, name string) bool {
 	if t.has(name) {
 		return true
 	}
-	if t.full() || !t.add(name) { // a full one stays full: no message waits for the lock to learn it
+	if len(name) > operation.MaxName || t.full() || !t.add(name) { // a full one stays full: no message waits for the lock to learn it
 		rec.Refuse(semconv.OTelMCPRefusedReasonNameTable)
 		return false
 	}
@@ -66,7 +69,7 @@ func (t *nameTable) add(name string) bool {
 	if t.full() {
 		return false
 	}
-	next := map[string]struct{}{name: {}}
+	next := map[string]struct{}{strings.Clone(name): {}}
 	if m := t.m.Load(); m != nil {
 		maps.Copy(next, *m)
 	}

@@ -121,7 +121,6 @@ func (i *Instrumentation) onUnregisterSession(ctx context.Context, s server.Clie
 	}
 	i.sessions.End(ctx, key, i.endReason(ctx, known.Transport), known)
 	i.closeSession(key)
-	i.edges.asked.Delete(key)
 }
 
 // endReason tells why a session ended; "" when that does not show.

@@ -225,7 +225,7 @@ func (l *lines) writing(raw []byte) (s sending) {
 	s.on = &message{i: l.i}
 	s.on.Transport, s.on.Network = semconv.OTelMCPTransportStdio, semconv.NetworkTransportPipe
 	l.describeSession(s.on)
-	l.i.watchOutgoing(l.Context, &s.outgoing, l.asked)
+	l.i.watchOutgoing(l.Context, &s.outgoing, l.asked, s.e.Key)
 	return s
 }
 

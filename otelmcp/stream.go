@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/jsonrpc"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
@@ -53,10 +54,33 @@ type connection struct {
 type answers struct {
 	// seen says that the session's stream is behind the edge, so that answers show.
 	seen bool
+	// all is how many bytes what is open in all sessions keeps.
+	all *atomic.Int64
 
 	mu     sync.Mutex
 	closed bool
 	open   []*exchange // oldest first
+	bytes  int64       // that open keeps
+}
+
+// maxPosted bounds, in bytes, what all that was posted and is open keeps, and
+// maxPostedInSession what that of one session does.
+const (
+	maxPosted          = 64 << 20
+	maxPostedInSession = 8 << 20
+)
+
+// weigh returns how many bytes x, with its message e, keeps as long as it is open.
+func (x *exchange) weigh(e *jsonrpc.Envelope) int64 {
+	const exchanges, line = 4 << 10, 64 // an exchange with its request, and what a header takes beside its text
+	n := exchanges + e.Size() + len(x.r.RequestURI) + len(x.r.Host)
+	for name, values := range x.r.Header {
+		n += len(name) + line
+		for _, value := range values {
+			n += len(value)
+		}
+	}
+	return int64(n)
 }
 
 // What an exchange awaits is the key of its answer, or one of these.
@@ -66,18 +90,25 @@ const (
 )
 
 // add adds x, if the session has not ended. When there is no room the oldest
-// exchange makes some, and is returned.
-func (a *answers) add(x *exchange) (evicted *exchange, ok bool) {
+// exchanges of the session make some, x itself if there is none otherwise, and are
+// returned.
+func (a *answers) add(x *exchange) (evicted []*exchange, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed {
 		return nil, false
 	}
-	if len(a.open) >= maxPending {
-		evicted = a.takeAt(0)
-	}
 	a.open = append(a.open, x)
+	a.weigh(x.weight)
+	for len(a.open) > maxPending || a.bytes > maxPostedInSession || a.bytes > 0 && a.all.Load() > maxPosted {
+		evicted = append(evicted, a.takeAt(0))
+	}
 	return evicted, true
+}
+
+func (a *answers) weigh(n int64) {
+	a.bytes += n
+	a.all.Add(n)
 }
 
 // take takes the exchange that an answer with key is for, or nil. Among several
@@ -107,6 +138,7 @@ func (a *answers) take(key string) *exchange {
 func (a *answers) takeAt(at int) *exchange {
 	x := a.open[at]
 	a.open = slices.Delete(a.open, at, at+1)
+	a.weigh(-x.weight)
 	return x
 }
 
@@ -129,6 +161,7 @@ func (a *answers) end() []*exchange {
 	a.closed = true
 	open := a.open
 	a.open = nil
+	a.weigh(-a.bytes)
 	return open
 }
 
@@ -214,7 +247,9 @@ func (s *stream) event(e sse.Event) {
 	s.connect()
 	out := readOutgoing(e.Data, e.Size)
 	out.on = &s.on
-	x.i.watchOutgoing(x.parent(), &out, x.i.askedIn(s.on.session, true))
+	if out.isRequest() {
+		x.i.watchOutgoing(x.parent(), &out, x.i.edges.asked, x.i.askedKey(s.on.session, out.e.Key))
+	}
 	s.found = append(s.found, &out)
 }
 
@@ -244,7 +279,7 @@ func (s *stream) sent(out *outgoing, failed bool) {
 
 // end ends the request, if it is not answered.
 func (o *outgoing) end(outcome string) {
-	if a, ok := o.asked.TakeFunc(o.e.Key, func(a *asked) bool { return a.ping == o.ping }); ok {
+	if a, ok := o.asked.TakeFunc(o.key, func(a *asked) bool { return a.ping == o.ping }); ok {
 		a.unanswered(outcome)
 	}
 }
@@ -307,7 +342,7 @@ func (x *exchange) accepted() {
 	if dispatch == dispatchDue && x.i.coverage.lostContext() {
 		dispatch = dispatchMaybe
 	}
-	x.posted, x.session, x.awaits = true, session, awaitsUnknown
+	x.posted, x.session, x.awaits, x.weight = true, session, awaitsUnknown, x.weigh(&e)
 	if whole || e.Key != "" {
 		x.awaits = e.Key
 	}
@@ -326,11 +361,11 @@ func (x *exchange) accepted() {
 	if !open {
 		x.lost(due)
 	}
-	if evicted != nil {
+	for _, old := range evicted {
 		x.i.rec.Refuse(semconv.OTelMCPRefusedReasonPendingTable)
-		evicted.advance(func() {
-			evicted.awaiting = false
-			evicted.giveUp()
+		old.advance(func() {
+			old.awaiting = false
+			old.giveUp()
 		})
 	}
 }
@@ -401,7 +436,7 @@ func (i *Instrumentation) onRequestInitialization(ctx context.Context, _, _ any)
 // openSession is called when a session of the HTTP+SSE transport starts, and
 // closeSession when it ends. seen says that its stream is behind the edge.
 func (i *Instrumentation) openSession(id string, seen bool) {
-	i.edges.http.streams.Store(id, &answers{seen: seen})
+	i.edges.http.streams.Store(id, &answers{seen: seen, all: &i.edges.http.posted})
 }
 
 func (i *Instrumentation) closeSession(id string) {

@@ -7,6 +7,7 @@ package otelmcp
 // the messages that ask for the task later link to the call that made it.
 
 import (
+	"strings"
 	"sync"
 
 	"go.opentelemetry.io/otel/trace"
@@ -16,7 +17,8 @@ import (
 )
 
 // maxTasks bounds the table. mcp-go tells nobody when a task is forgotten, so
-// the oldest one makes room.
+// the oldest one makes room. A task whose id or whose tool's name is longer than
+// operation.MaxName is not remembered: mcp-go's own ids are short.
 const maxTasks = 4096
 
 type task struct {
@@ -33,6 +35,11 @@ type taskTable struct {
 
 // add remembers that the call m became the task id.
 func (t *taskTable) add(i *Instrumentation, id string, m *message) {
+	if len(id) > operation.MaxName || len(m.Tool.Text) > operation.MaxName {
+		i.rec.Refuse(semconv.OTelMCPRefusedReasonTaskTable)
+		return
+	}
+	id = strings.Clone(id)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.m == nil {

@@ -325,6 +325,19 @@ func severityClass(s log.Severity) string {
 	return []string{"TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"}[(min(max(int(s), 1), 24)-1)/4]
 }
 
+// withoutCode is set with other in the place of an error code: a code that a peer
+// chose stands on the span, and not on a metric.
+func withoutCode(set attribute.Set) attribute.Set {
+	code, _ := set.Value("rpc.response.status_code")
+	kvs := set.ToSlice()
+	for i := range kvs {
+		if at := &kvs[i]; at.Key == "rpc.response.status_code" || at.Key == "error.type" && at.Value == code {
+			at.Value = attribute.StringValue(other)
+		}
+	}
+	return attribute.NewSet(kvs...)
+}
+
 // durations checks that every span has one point in the duration metric of its
 // kind with the same attributes, and that no point is without a span.
 func (k *checker) durations(spans []mcpSpan, metrics []metricdata.Metrics) {
@@ -340,11 +353,6 @@ func (k *checker) durations(spans []mcpSpan, metrics []metricdata.Metrics) {
 			balance[set.Equivalent()] += n
 			sets[set.Equivalent()] = set
 		}
-		for _, s := range spans {
-			if s.typ == typ {
-				add(s.series(def), 1)
-			}
-		}
 		for _, m := range metrics {
 			if m.Name != name {
 				continue
@@ -353,6 +361,16 @@ func (k *checker) durations(spans []mcpSpan, metrics []metricdata.Metrics) {
 				set, _ := p.Attributes.Filter(func(kv attribute.KeyValue) bool { return !k.c.extra[kv.Key] })
 				add(set, -int64(p.Count)) //nolint:gosec // A test does not record 2^63 values.
 			}
+		}
+		for _, s := range spans {
+			if s.typ != typ {
+				continue
+			}
+			set := s.series(def)
+			if bounded := withoutCode(set); balance[set.Equivalent()] >= 0 && balance[bounded.Equivalent()] < 0 {
+				set = bounded
+			}
+			add(set, 1)
 		}
 		keys := slices.SortedFunc(maps.Keys(sets), func(a, b attribute.Distinct) int {
 			return cmp.Compare(describe(sets[a]), describe(sets[b]))

@@ -24,9 +24,15 @@ import (
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
-// Max bounds a table; definitions beyond it are not watched, and counted as
-// refused.
-const Max = 10000
+// Max bounds a table in definitions, and MaxBytes in bytes of their JSON. Those beyond
+// it are not watched, and counted as refused.
+const (
+	Max      = 10000
+	MaxBytes = 64 << 20
+)
+
+// overhead is what a definition counts for beside its name and its JSON.
+const overhead = 1 << 10
 
 // maxEncoding bounds how many definitions of a table are written at a time. There are
 // never as many, but where writing one leads to writing it again.
@@ -35,6 +41,7 @@ const maxEncoding = 256
 // Definition is one thing that a server offers, as it was last seen.
 type Definition[T any] struct {
 	Value  T
+	size   int // bytes that it counts for
 	digest func() string
 }
 
@@ -139,7 +146,7 @@ func (t *Table[T]) Replace(ctx context.Context, offered func() map[string]T) {
 // room for it. Those that are known come first, so that a full table stays as it is.
 func (t *Table[T]) defineNew(made map[string]*Definition[T], all map[string]T) map[string]*Definition[T] {
 	old := t.load()
-	room := Max
+	room, bytes := Max, 0
 	for name := range old {
 		if _, still := all[name]; still {
 			room--
@@ -148,18 +155,20 @@ func (t *Table[T]) defineNew(made map[string]*Definition[T], all map[string]T) m
 	for name, v := range all {
 		was := old[name]
 		switch {
-		case was != nil && t.Same(&was.Value, &v), was == nil && room == 0:
+		case was != nil && t.Same(&was.Value, &v), was == nil && room == 0, bytes > MaxBytes:
 			continue
 		case was == nil:
 			room--
 		}
 		if d := made[name]; d != nil && t.Same(&d.Value, &v) {
+			bytes += d.size
 			continue
 		}
 		if made == nil {
 			made = make(map[string]*Definition[T])
 		}
-		made[name] = t.define(v)
+		made[name] = t.define(name, v)
+		bytes += made[name].size
 	}
 	return made
 }
@@ -176,6 +185,14 @@ func (t *Table[T]) replace(seen uint64, made map[string]*Definition[T], all map[
 	t.served = true
 	old := t.load()
 	next := make(map[string]*Definition[T], min(len(all), Max))
+	bytes := 0
+	keep := func(name string, is *Definition[T]) (kept bool) {
+		if kept = bytes+is.size <= MaxBytes; kept {
+			next[name] = is
+			bytes += is.size
+		}
+		return kept
+	}
 	differ := first
 	for name, was := range old {
 		v, still := all[name]
@@ -183,11 +200,11 @@ func (t *Table[T]) replace(seen uint64, made map[string]*Definition[T], all map[
 		case !still:
 			changes = append(changes, change[T]{name, was, nil})
 		case t.Same(&was.Value, &v):
-			next[name] = was
+			keep(name, was) // there was room for all of them
 			continue
+		case made[name] == nil: // there was no room for it, and there is none now
 		default:
-			next[name] = made[name]
-			changes = append(changes, change[T]{name, was, next[name]})
+			changes = append(changes, change[T]{name, was, made[name]})
 		}
 		differ = true
 	}
@@ -195,13 +212,12 @@ func (t *Table[T]) replace(seen uint64, made map[string]*Definition[T], all map[
 		if _, known := next[name]; known {
 			continue
 		}
-		if made[name] == nil || len(next) >= Max {
+		if made[name] == nil || len(next) >= Max || !keep(name, made[name]) {
 			refused++
 			continue
 		}
-		next[name] = made[name]
 		differ = true
-		if !first {
+		if !first && old[name] == nil { // else it has changed
 			changes = append(changes, change[T]{name, nil, next[name]})
 		}
 	}
@@ -221,7 +237,7 @@ func (t *Table[T]) See(ctx context.Context, name string, v *T) *Definition[T] {
 	var is *Definition[T]
 	var changes []change[T]
 	if t.room(name) {
-		is, changes = t.see(name, t.define(*v))
+		is, changes = t.see(name, t.define(name, *v))
 	}
 	if is == nil {
 		t.rec.Refuse(semconv.OTelMCPRefusedReasonDefinitionTable)
@@ -243,16 +259,27 @@ func (t *Table[T]) see(name string, is *Definition[T]) (*Definition[T], []change
 	if !t.room(name) {
 		return nil, nil
 	}
-	next := maps.Clone(t.load())
+	next, bytes := maps.Clone(t.load()), is.size
 	if next == nil {
 		next = make(map[string]*Definition[T], 1)
 	}
-	next[name] = is
-	t.store(next)
-	if was == nil && (t.Report != All || !t.served) {
-		return is, nil
+	for other, d := range next {
+		if other != name {
+			bytes += d.size
+		}
 	}
-	return is, []change[T]{{name, was, is}}
+	kept := is
+	if bytes <= MaxBytes {
+		next[name] = is
+	} else { // what was known under the name is out of date
+		delete(next, name)
+		kept = nil
+	}
+	t.store(next)
+	if was == nil && (t.Report != All || !t.served || kept == nil) {
+		return kept, nil
+	}
+	return kept, []change[T]{{name, was, is}}
 }
 
 // Gone makes the table forget name and reports that it disappeared.
@@ -286,12 +313,13 @@ func (t *Table[T]) tell(ctx context.Context, changes []change[T]) {
 // define takes down what v says now: its digest is computed when somebody asks for
 // it, and by then the program may have replaced v, and change what it was made
 // of. It runs code of the program's, so that no lock may be held.
-func (t *Table[T]) define(v T) *Definition[T] {
+func (t *Table[T]) define(name string, v T) *Definition[T] {
 	d := &Definition[T]{Value: v}
 	if t.Prepare != nil {
 		t.Prepare(&d.Value)
 	}
 	raw := t.encode(&v)
+	d.size = overhead + len(name) + len(raw)
 	d.digest = sync.OnceValue(func() string {
 		defer func() { raw = nil }()
 		return t.digest(raw)

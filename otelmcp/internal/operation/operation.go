@@ -267,12 +267,16 @@ func (o *Operation) Finish() (recorded bool) {
 		o.method.leave()
 	}
 	res := o.resolve()
+	code, errorType := o.rec.boundedCode(o.Role, o.Code, res.code), res.errorType
+	if errorType == res.code {
+		errorType = code
+	}
 	key := seriesKey{
 		method:          o.Method.bounded(),
 		tool:            o.Tool.bounded(),
 		prompt:          o.Prompt.bounded(),
-		errorType:       res.errorType,
-		code:            res.code,
+		errorType:       errorType,
+		code:            code,
 		protocolVersion: o.ProtocolVersion,
 		network:         o.Network,
 		httpVersion:     o.HTTPVersion,
@@ -285,6 +289,9 @@ func (o *Operation) Finish() (recorded bool) {
 		outcome:         res.outcome,
 	}
 	s := o.rec.series.get(&key, o.rec)
+	if code != res.code {
+		s = s.with(key, res)
+	}
 
 	sev, sevText := severity(res.outcome)
 	if o.Expected {
@@ -305,8 +312,10 @@ func (o *Operation) Finish() (recorded bool) {
 			o.emitSpan(s, attrs[shared:], res.errorType, message)
 		}
 		clear(attrs) // all that was written: a slice in the pool must keep nothing alive
-		*buf = attrs[:0]
-		attrPool.Put(buf)
+		if cap(attrs) <= maxPooled {
+			*buf = attrs[:0]
+			attrPool.Put(buf)
+		}
 	}
 	recorded = o.emitMetrics(ctx, s, elapsed) && recorded
 	if o.span != nil {
@@ -314,6 +323,9 @@ func (o *Operation) Finish() (recorded bool) {
 	}
 	return recorded
 }
+
+// maxPooled bounds, in attributes, a slice that is kept for the next operation.
+const maxPooled = 256
 
 // attrPool holds attribute slices between operations: the SDK copies what it
 // is given.

@@ -333,8 +333,8 @@ func TestSeriesBeyondTheCache(t *testing.T) {
 	r := newRecorder(capture)
 	const n = 1500
 	for k := range n {
-		o := begin(t.Context(), r, operation.RoleServer, "ping")
-		o.Code = -40000 - k
+		o := begin(t.Context(), r, operation.RoleServer, "tools/call")
+		o.Tool = operation.Name{Text: "tool-" + strconv.Itoa(k), Known: true}
 		o.Finish()
 	}
 	if got := capture.HistogramCount(semconv.MCPServerOperationDurationName); got != n {

@@ -79,7 +79,7 @@ func (o *Operation) resolve() result {
 		r.errorType = r.code
 	case o.Code == 0 && o.HTTPStatus >= http.StatusBadRequest && r.outcome != semconv.OTelMCPOutcomeCancelled &&
 		(r.outcome != semconv.OTelMCPOutcomeDenied || o.Role == RoleClient):
-		r.errorType = strconv.Itoa(o.HTTPStatus) // who refuses by authentication or authorization does not fail
+		r.errorType = statusText(o.HTTPStatus) // who refuses by authentication or authorization does not fail
 	case o.ErrorType != "":
 		r.errorType = o.ErrorType
 	case r.outcome == semconv.OTelMCPOutcomeCancelled:
@@ -114,7 +114,7 @@ func severity(outcome string) (log.Severity, string) {
 }
 
 // codeString renders the codes that nearly every error uses without
-// allocating.
+// allocating. See codes.go for what metrics carry of it.
 func codeString(code int) string {
 	switch code {
 	case CodeParseError:

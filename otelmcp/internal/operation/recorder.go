@@ -72,6 +72,7 @@ type Recorder struct {
 	methods  *methods
 	refusals map[string][]metric.AddOption // by reason: a full table may refuse something of every message
 	series   seriesCache
+	codes    codeTable // of the program's own
 	client   bool
 	observed bool // false when all three providers are no-ops
 }

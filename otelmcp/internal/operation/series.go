@@ -23,7 +23,8 @@ import (
 // never wrong.
 const maxSeries = 1024
 
-// seriesKey holds only bounded values: names are registered ones or Other.
+// seriesKey holds only bounded values: names are registered ones or Other, and so are
+// codes (codes.go).
 type seriesKey struct {
 	method, tool, prompt      string
 	errorType, code           string
@@ -106,7 +107,7 @@ func newSeries(k *seriesKey, r *Recorder) *series {
 		add(semconv.GenAIOperationNameKey, semconv.GenAIOperationNameExecuteTool)
 	}
 	s.errorType = add(semconv.ErrorTypeKey, k.errorType)
-	code := add(semconv.RPCResponseStatusCodeKey, k.code)
+	add(semconv.RPCResponseStatusCodeKey, k.code)
 	add(semconv.MCPProtocolVersionKey, k.protocolVersion)
 	add(semconv.JSONRPCProtocolVersionKey, k.jsonrpcVersion)
 	add(semconv.NetworkTransportKey, k.network)
@@ -146,16 +147,21 @@ func newSeries(k *seriesKey, r *Recorder) *series {
 		b.WriteString(" " + prompt)
 	}
 	s.spanName = b.String()
-	if method == "" {
-		b.WriteString("message")
-	}
-	b.WriteString(": " + k.outcome)
-	switch {
-	case s.errorType != "" && s.errorType != k.outcome:
-		b.WriteString(" (" + s.errorType + ")")
-	case code != "":
-		b.WriteString(" (" + code + ")")
-	}
-	s.body = line(b.String())
+	s.body = line(k.body(s.spanName))
 	return s
+}
+
+// body is the body of the event of a message with that span name.
+func (k *seriesKey) body(name string) string {
+	if k.method == "" {
+		name += "message"
+	}
+	name += ": " + k.outcome
+	switch {
+	case k.errorType != "" && k.errorType != k.outcome:
+		name += " (" + k.errorType + ")"
+	case k.code != "":
+		name += " (" + k.code + ")"
+	}
+	return name
 }

@@ -8,8 +8,11 @@ package session
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"hash/maphash"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +29,15 @@ import (
 // beyond it still has its start, its end and its place in the gauge; only its
 // duration and what the peer said of itself are not remembered.
 const Max = 65536
+
+// maxKey and maxPrincipal bound, in bytes, what is kept of a session that others
+// chose: its id, who started it, and who owns it. Longer text is kept as a hash, which
+// tells it from any other as well. With what is scrubbed and capped anyway a session
+// takes no more than 2 KiB.
+const (
+	maxKey       = 64
+	maxPrincipal = 256
+)
 
 // shards keeps callers of different sessions off one lock.
 const shards = 32
@@ -62,17 +74,17 @@ func peerKeys(role operation.Role) [2]attribute.Key {
 	return [2]attribute.Key{semconv.OTelMCPClientNameKey, semconv.OTelMCPClientVersionKey}
 }
 
-// Session is one open session. Its exported fields do not change.
+// Session is one open session. Its exported fields do not change once it has started.
 type Session struct {
 	ID        operation.Safe // on stdio our own
 	Transport string
 	Network   string
 	// Who started it, as far as that is known: the verified principal, and the
-	// address of the peer.
+	// address of the peer. StartedBy compares principals.
 	UserID  string
 	Address netip.Addr
 	// Owner is the principal of the token that started it, and Issuer is who
-	// vouched for it. No other principal may go on with it.
+	// vouched for it. No other principal may go on with it; see OwnedBy.
 	Owner, Issuer string
 	// Role is the side of the session that is instrumented. ServerAddress and
 	// ServerPort are a client's remote.
@@ -83,6 +95,7 @@ type Session struct {
 	// Arrived are facts of the request that began it, for the record of its start.
 	Arrived []attribute.KeyValue
 
+	user    []attribute.KeyValue // who started it, where UserID is no more than a hash
 	start   time.Time
 	peer    atomic.Pointer[Peer]
 	wrapper atomic.Value
@@ -106,11 +119,38 @@ func (s *Session) Peer() *Peer { return s.peer.Load() }
 // SetPeer remembers what the peer said of itself.
 func (s *Session) SetPeer(p *Peer) { s.peer.Store(p) }
 
+// StartedBy reports whether user started the session.
+func (s *Session) StartedBy(user string) bool { return s.UserID == principal(user) }
+
+// OwnedBy reports whether the session's owner is user, whom issuer vouches for.
+func (s *Session) OwnedBy(user, issuer string) bool {
+	return s.Owner == principal(user) && s.Issuer == principal(issuer)
+}
+
+// principal is the text that stands for a principal, or for who vouches for it.
+func principal(text string) string {
+	if len(text) <= maxPrincipal {
+		return text
+	}
+	sum := sha256.Sum256([]byte(text))
+	return "sha256:" + string(sum[:])
+}
+
+// bound lets go of text of any size, and of what short text is a part of.
+func (s *Session) bound(rec *operation.Recorder) {
+	if len(s.UserID) > maxPrincipal {
+		s.user = rec.User(nil, s.UserID)
+	}
+	for _, text := range []*string{&s.UserID, &s.Owner, &s.Issuer} {
+		*text = strings.Clone(principal(*text))
+	}
+}
+
 // Table holds the open sessions of one server, by the id that the SDK gives
 // them. It is safe for concurrent use.
 type Table struct {
 	rec    *operation.Recorder
-	seed   maphash.Seed
+	seeds  [2]maphash.Seed
 	size   atomic.Int64
 	full   atomic.Bool
 	shards [shards]shard
@@ -138,29 +178,37 @@ const maxIssued = 64
 
 // NewTable returns an empty table that records through rec.
 func NewTable(rec *operation.Recorder) *Table {
-	return &Table{rec: rec, seed: maphash.MakeSeed()}
+	return &Table{rec: rec, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
 }
 
 // Refused reports whether the table ever refused a session.
 func (t *Table) Refused() bool { return t.full.Load() }
 
-// Get returns the session that the SDK knows by key, or nil.
-func (t *Table) Get(key string) *Session {
-	sh, _ := t.shard(key)
+// Get returns the session that the SDK knows by id, or nil.
+func (t *Table) Get(id string) *Session {
+	sh, key, _ := t.place(id)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	return sh.m[key]
 }
 
-func (t *Table) shard(key string) (sh *shard, hash uint64) {
-	hash = maphash.String(t.seed, key)
-	return &t.shards[hash%shards], hash
+// place returns where the session id is: the shard, the key in it, and the id's hash.
+// A client can choose the id, and so its size, but does not know the seeds.
+func (t *Table) place(id string) (sh *shard, key string, hash uint64) {
+	hash, key = maphash.String(t.seeds[0], id), id
+	if len(id) > maxKey {
+		var long [17]byte // begins with what no id in a header has
+		binary.LittleEndian.PutUint64(long[1:], hash)
+		binary.LittleEndian.PutUint64(long[9:], maphash.String(t.seeds[1], id))
+		key = string(long[:])
+	}
+	return &t.shards[hash%shards], key, hash
 }
 
-// Issue says that the server is about to tell a client the id key, so that its
+// Issue says that the server is about to tell a client the id, so that its
 // next request does not look like one with an id that was never issued.
-func (t *Table) Issue(key string) {
-	sh, _ := t.shard(key)
+func (t *Table) Issue(id string) {
+	sh, key, _ := t.place(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if _, open := sh.m[key]; open || len(sh.issued) >= maxIssued {
@@ -169,15 +217,15 @@ func (t *Table) Issue(key string) {
 	if sh.issued == nil {
 		sh.issued = make(map[string]struct{})
 	}
-	sh.issued[key] = struct{}{}
+	sh.issued[strings.Clone(key)] = struct{}{}
 }
 
-// Integrity says what is odd about a request that carries the id key and comes
+// Integrity says what is odd about a request that carries the session id and comes
 // from user and address: an otelmcp.session.integrity value, or "" when nothing
 // is. What is not known (an empty user at the session's start, no address)
 // does not differ. Who sends less than the session was started with does.
-func (t *Table) Integrity(key, user string, address netip.Addr) string {
-	sh, hash := t.shard(key)
+func (t *Table) Integrity(id, user string, address netip.Addr) string {
+	sh, key, hash := t.place(id)
 	sh.mu.RLock()
 	s := sh.m[key]
 	_, ended := sh.ended[hash]
@@ -190,7 +238,7 @@ func (t *Table) Integrity(key, user string, address netip.Addr) string {
 		return semconv.OTelMCPSessionIntegrityUnknown
 	case s == nil:
 		return ""
-	case s.UserID != "" && s.UserID != user:
+	case s.UserID != "" && !s.StartedBy(user):
 		return semconv.OTelMCPSessionIntegrityPrincipalMismatch
 	case s.Address.IsValid() && address.IsValid() && s.Address != address:
 		return semconv.OTelMCPSessionIntegrityAddressMismatch
@@ -264,11 +312,12 @@ func (s *Session) End(ctx context.Context, rec *operation.Recorder, reason, erro
 	})
 }
 
-// Start records that a session began and keeps it under the SDK's key.
-func (t *Table) Start(ctx context.Context, key string, s *Session) {
+// Start records that a session began and keeps it under the id that the SDK gave it.
+func (t *Table) Start(ctx context.Context, id string, s *Session) {
 	s.start = time.Now() // before others can see it
+	s.bound(t.rec)
 	if t.size.Add(1) <= Max {
-		sh, _ := t.shard(key)
+		sh, key, _ := t.place(id)
 		sh.mu.Lock()
 		if sh.m == nil {
 			sh.m = make(map[string]*Session)
@@ -277,7 +326,7 @@ func (t *Table) Start(ctx context.Context, key string, s *Session) {
 		if _, again := sh.m[key]; again {
 			t.size.Add(-1)
 		}
-		sh.m[key] = s
+		sh.m[strings.Clone(key)] = s
 		sh.mu.Unlock()
 	} else {
 		t.size.Add(-1)
@@ -287,10 +336,10 @@ func (t *Table) Start(ctx context.Context, key string, s *Session) {
 	s.Begin(ctx, t.rec)
 }
 
-// End records that the session that the SDK knows by key ended. fallback stands
+// End records that the session that the SDK knows by id ended. fallback stands
 // in for a session that the table refused.
-func (t *Table) End(ctx context.Context, key, reason string, fallback *Session) {
-	sh, hash := t.shard(key)
+func (t *Table) End(ctx context.Context, id, reason string, fallback *Session) {
+	sh, key, hash := t.place(id)
 	sh.mu.Lock()
 	s, known := sh.m[key]
 	if known {
@@ -310,7 +359,11 @@ func (s *Session) attributes(rec *operation.Recorder) []attribute.KeyValue {
 	attrs = append(attrs,
 		semconv.OTelMCPRoleKey.String(s.Role.String()),
 		semconv.OTelMCPTransportKey.String(s.Transport))
-	attrs = rec.User(attrs, s.UserID)
+	if s.user != nil {
+		attrs = append(attrs, s.user...)
+	} else {
+		attrs = rec.User(attrs, s.UserID)
+	}
 	if s.Address.IsValid() {
 		attrs = append(attrs, semconv.ClientAddressKey.String(s.Address.String()))
 	}

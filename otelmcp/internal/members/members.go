@@ -11,6 +11,7 @@
 package members
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -76,7 +77,7 @@ type Reader struct {
 
 type target struct {
 	into  any
-	names []string
+	names [][]byte
 	err   error
 }
 
@@ -121,7 +122,7 @@ func NewReader(extent Extent, targets ...any) *Reader {
 			if name == "" {
 				name = field.Name
 			}
-			t.names = append(t.names, name)
+			t.names = append(t.names, []byte(name))
 		}
 		r.targets = append(r.targets, t)
 	}
@@ -335,9 +336,13 @@ func (r *Reader) fits() bool {
 	if len(r.name) > maxName {
 		return false
 	}
-	name := string(r.name[1 : len(r.name)-1])
-	if strings.ContainsFunc(name, func(c rune) bool { return c == '\\' || c >= utf8.RuneSelf }) && json.Unmarshal(r.name, &name) != nil {
-		return false
+	name := r.name[1 : len(r.name)-1]
+	if bytes.ContainsFunc(name, func(c rune) bool { return c == '\\' || c >= utf8.RuneSelf }) {
+		var decoded string
+		if json.Unmarshal(r.name, &decoded) != nil {
+			return false
+		}
+		name = []byte(decoded)
 	}
 	for k := range r.targets {
 		if r.targets[k].has(name) {
@@ -347,9 +352,9 @@ func (r *Reader) fits() bool {
 	return false
 }
 
-func (t *target) has(name string) bool {
+func (t *target) has(name []byte) bool {
 	for _, n := range t.names {
-		if strings.EqualFold(n, name) { // as encoding/json does
+		if bytes.EqualFold(n, name) { // as encoding/json does
 			return true
 		}
 	}

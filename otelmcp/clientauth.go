@@ -22,6 +22,7 @@ import (
 	"github.com/mark3labs/mcp-go/server"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/secrets"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
@@ -38,6 +39,9 @@ type clientOp struct {
 	// answered is the status of 401 or 403 that the server answered with, where an HTTP
 	// client of ours saw it.
 	answered atomic.Int32
+	// secrets are those that an exchange in its context is about, and that no request
+	// says.
+	secrets []string
 }
 
 // alone is what is decided about where nothing that a client sends is around.
@@ -198,6 +202,7 @@ type tripper struct {
 	base
 	next  http.RoundTripper // nil is net/http's own
 	oauth *oauthFlow        // nil where there is none to follow
+	known secrets.Set       // what no decision may repeat
 }
 
 func (t *tripper) inner() http.RoundTripper {
@@ -209,10 +214,14 @@ func (t *tripper) inner() http.RoundTripper {
 
 // RoundTrip is the inner one's, and records the answer.
 func (t *tripper) RoundTrip(req *http.Request) (*http.Response, error) {
-	watch := t.watches(req)
+	x := t.exchange(req)
 	start := time.Now()
 	res, err := t.inner().RoundTrip(req)
-	t.answered(&trip{req: req, start: start, res: res, err: err}, watch)
+	if last := (trip{req: req, start: start, res: res, err: err}); x != nil {
+		t.came(x, last)
+	} else {
+		t.answered(last)
+	}
 	return res, err
 }
 
@@ -231,28 +240,19 @@ type trip struct {
 	err   error
 }
 
-func (t *tripper) watches(req *http.Request) (w watcher) {
-	if t.oauth == nil {
-		return nil
-	}
+func (t *tripper) answered(x trip) {
 	defer t.rec.Guard()
-	return t.oauth.watcher(req)
-}
-
-func (t *tripper) answered(x *trip, watch watcher) {
-	defer t.rec.Guard()
-	switch {
-	case watch != nil:
-		t.watch(x, watch)
-	case x.err == nil && x.res != nil && (x.res.StatusCode == http.StatusUnauthorized || x.res.StatusCode == http.StatusForbidden):
-		o := t.about(x.req.Context())
-		o.answered.Store(int32(x.res.StatusCode))
-		d := refusal(x.res.StatusCode, presented(x.req), x.res.Header.Values("WWW-Authenticate"))
-		if o.r == nil {
-			d.SessionID = t.sessionID(x.req.Header.Get(server.HeaderKeySessionID))
-		}
-		x.decided(o, d, time.Now())
+	if x.err != nil || x.res == nil || x.res.StatusCode != http.StatusUnauthorized && x.res.StatusCode != http.StatusForbidden {
+		return
 	}
+	o := t.about(x.req.Context())
+	o.answered.Store(int32(x.res.StatusCode))
+	t.learn(x.req)
+	d := refusal(x.res.StatusCode, presented(x.req), x.res.Header.Values("WWW-Authenticate"))
+	if o.r == nil {
+		d.SessionID = t.sessionID(x.req.Header.Get(server.HeaderKeySessionID))
+	}
+	x.decided(t, o, d, time.Now())
 }
 
 // about is what a request in ctx is about: a client's message, where it is the
@@ -266,13 +266,14 @@ func (t *tripper) about(ctx context.Context) *clientOp {
 }
 
 // decided records d, which x decided, about o.
-func (x *trip) decided(o *clientOp, d *operation.Decision, end time.Time) {
+func (x *trip) decided(t *tripper, o *clientOp, d *operation.Decision, end time.Time) {
 	d.Elapsed = max(end.Sub(x.start), 1)
 	d.ServerAddress, d.ServerPort = hostOf(x.req.URL)
 	if x.res != nil {
 		d.Status = x.res.StatusCode
 		d.HTTPVersion = versionOf(x.res)
 	}
+	withhold(d, &t.known)
 	o.decide(x.req.Context(), d)
 }
 

@@ -1,0 +1,550 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package members reads chosen members of a JSON object of any size in bounded memory,
+// and tells what encoding/json makes of the whole document.
+//
+// The document is checked byte by byte as it comes, and is not kept. Each member that a
+// target has a field for is decoded by encoding/json into that target as soon as its
+// value is complete. So repeated members, names in other letter case, null and values of
+// the wrong type have the effect that they have on json.Unmarshal of the whole document.
+package members
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"reflect"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	// maxText caps what is kept of a string, in bytes of its JSON notation. A longer one
+	// is cut, so it still is a string.
+	maxText = 1 << 20
+	// maxName caps a member's name in bytes of its JSON notation. A longer one is none
+	// that a target has a field for.
+	maxName = 1 << 10
+	// maxNumber is more digits than any number has that fits into an int64.
+	maxNumber = 64
+	// maxDepth is how deep encoding/json lets values nest.
+	maxDepth = 10000
+)
+
+// errSyntax says that a document is no JSON.
+var errSyntax = errors.New("members: invalid JSON")
+
+// errType says that a document is no object.
+var errType = errors.New("members: not an object")
+
+// Extent says how much of the input is the document.
+type Extent bool
+
+const (
+	// Whole is for a document that json.Unmarshal gets: nothing may follow it.
+	Whole Extent = false
+	// First is for one that a json.Decoder reads: what follows it is not looked at.
+	First Extent = true
+)
+
+// Reader reads one document. It is not safe for concurrent use.
+type Reader struct {
+	extent  Extent
+	targets []target
+
+	state   state
+	scalar  bool   // the document is a scalar
+	trailed bool   // something followed a scalar
+	objects []byte // a bit for each container that is open: whether it is an object
+	depth   int
+
+	name    []byte // the notation of the last name on the top level
+	named   bool   // the string that is read is a name
+	kept    []byte // the notation of the value that is kept, reduced to what decides
+	keeping bool   // the scalar that is read is kept
+	wanted  bool   // the value on the top level is of a member that a target has a field for
+	items   int    // of the list that is kept
+	foreign bool   // an item that is no string and not null has been kept
+
+	escape  [6]byte // the escape sequence that is read
+	escaped int     // its bytes so far
+	word    string  // the rest of true, false or null
+	digits  int     // bytes of the number that is read
+	number  numeral
+}
+
+type target struct {
+	into  any
+	names [][]byte
+	err   error
+}
+
+type state uint8
+
+const (
+	atValue  state = iota // a value must follow
+	atItem                // the first item, or the end of the list
+	atMember              // the first name, or the end of the object
+	atName                // a name must follow
+	atColon
+	afterValue
+	inText
+	inWord
+	inNumber
+	done
+	broken
+)
+
+type numeral uint8
+
+const (
+	afterMinus numeral = iota
+	afterZero
+	inInteger
+	afterPoint
+	inFraction
+	afterE
+	afterSign
+	inExponent
+)
+
+// NewReader returns a Reader that decodes into each of targets, which are pointers to
+// structs whose fields are strings, integers, lists of strings, or decode themselves
+// from a string.
+func NewReader(extent Extent, targets ...any) *Reader {
+	r := &Reader{extent: extent}
+	for _, into := range targets {
+		t := target{into: into}
+		for field := range reflect.TypeOf(into).Elem().Fields() {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			if name == "" {
+				name = field.Name
+			}
+			t.names = append(t.names, []byte(name))
+		}
+		r.targets = append(r.targets, t)
+	}
+	return r
+}
+
+// End reports what is wrong with the document when no more of it comes, because of
+// failure or, where that is nil, because the input has ended.
+func (r *Reader) End(failure error) error {
+	if r.state == inNumber && r.depth == 0 && r.number.complete() {
+		r.valueEnds()
+	}
+	switch {
+	case r.state == broken:
+		return errSyntax
+	case r.state != done, r.extent == First && r.scalar && !r.trailed && failure != nil:
+		if failure == nil {
+			failure = io.ErrUnexpectedEOF
+		}
+		return failure
+	}
+	return nil
+}
+
+// Err reports why the document was not decoded into the k-th target, as far as its types
+// are concerned. It holds where End returned nil.
+func (r *Reader) Err(k int) error { return r.targets[k].err }
+
+// Write reads on. It never fails.
+func (r *Reader) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0 && r.state != broken; {
+		switch {
+		case r.state == done && r.extent == First:
+			r.trailed = true
+			return len(p), nil
+		case r.state == inText:
+			rest = rest[r.text(rest):]
+		case r.step(rest[0]):
+			rest = rest[1:]
+		}
+	}
+	return len(p), nil
+}
+
+// step reads c, unless it returns false: then c is not part of what has just ended.
+func (r *Reader) step(c byte) bool {
+	switch r.state {
+	case inWord:
+		r.inWord(c)
+		return true
+	case inNumber:
+		return r.inNumber(c)
+	}
+	if c == ' ' || c == '\t' || c == '\r' || c == '\n' {
+		return true
+	}
+	switch r.state {
+	case atValue:
+		r.begin(c)
+	case atItem:
+		if c == ']' {
+			r.close(']')
+			return true
+		}
+		r.begin(c)
+	case atMember, atName:
+		switch {
+		case c == '"':
+			r.beginName()
+		case c == '}' && r.state == atMember:
+			r.close('}')
+		default:
+			r.state = broken
+		}
+	case atColon:
+		r.expect(c, ':', atValue)
+	case afterValue:
+		switch {
+		case c == ',' && r.inObject():
+			r.state = atName
+		case c == ',':
+			r.state = atValue
+		default:
+			r.close(c)
+		}
+	default: // more after the document
+		r.state = broken
+	}
+	return true
+}
+
+func (r *Reader) expect(c, want byte, then state) {
+	if c != want {
+		then = broken
+	}
+	r.state = then
+}
+
+// begin reads the first byte of a value.
+func (r *Reader) begin(c byte) {
+	switch {
+	case r.depth == 0:
+		r.scalar = c != '{' && c != '['
+		if c != '{' && c != 'n' {
+			r.mismatch()
+		}
+	case r.depth == 1 && r.inObject():
+		r.kept, r.items, r.foreign = r.kept[:0], 0, false
+		r.wanted = r.fits()
+	}
+	r.keeping = r.wanted && r.depth == 1
+	if r.wanted && r.depth == 2 && len(r.kept) > 0 && r.kept[0] == '[' {
+		r.keepItem(c)
+	}
+	switch c {
+	case '{', '[':
+		r.open(c)
+	case '"':
+		r.beginText(false)
+	case 't':
+		r.beginWord("true")
+	case 'f':
+		r.beginWord("false")
+	case 'n':
+		r.beginWord("null")
+	default:
+		r.beginNumber(c)
+	}
+}
+
+// keepItem decides what is kept of an item of a list: the first one, and that one is of
+// a type that is not a list's of strings.
+func (r *Reader) keepItem(c byte) {
+	r.items++
+	first := r.items == 1
+	switch {
+	case c == '"' || c == 'n':
+		r.keeping = first
+	case !r.foreign:
+		if !first {
+			r.kept = append(r.kept, ',')
+		}
+		r.kept, r.foreign = append(r.kept, '0'), true
+	}
+}
+
+// mismatch is for a document that is no object.
+func (r *Reader) mismatch() {
+	for k := range r.targets {
+		r.targets[k].err = errType
+	}
+}
+
+func (r *Reader) open(c byte) {
+	if r.depth == maxDepth {
+		r.state = broken
+		return
+	}
+	if r.keeping { // of an object nothing else is kept
+		r.kept = append(r.kept, c)
+	}
+	r.keeping = false
+	if r.depth/8 == len(r.objects) {
+		r.objects = append(r.objects, 0)
+	}
+	bit := byte(1) << (r.depth % 8)
+	r.objects[r.depth/8] &^= bit
+	r.state = atItem
+	if c == '{' {
+		r.objects[r.depth/8] |= bit
+		r.state = atMember
+	}
+	r.depth++
+}
+
+func (r *Reader) inObject() bool {
+	at := r.depth - 1
+	return r.depth > 0 && r.objects[at/8]&(1<<(at%8)) != 0
+}
+
+func (r *Reader) close(c byte) {
+	if c != '}' && c != ']' || r.depth == 0 || r.inObject() != (c == '}') {
+		r.state = broken
+		return
+	}
+	r.depth--
+	if r.wanted && r.depth == 1 {
+		r.kept = append(r.kept, c)
+	}
+	r.valueEnds()
+}
+
+// valueEnds is at the end of every value.
+func (r *Reader) valueEnds() {
+	r.keeping = false
+	switch r.depth {
+	case 0:
+		r.state = done
+		return
+	case 1:
+		if r.wanted {
+			r.decode()
+		}
+		r.wanted = false
+	}
+	r.state = afterValue
+}
+
+// fits reports whether a target has a field for the last name.
+func (r *Reader) fits() bool {
+	if len(r.name) > maxName {
+		return false
+	}
+	name := r.name[1 : len(r.name)-1]
+	if bytes.ContainsFunc(name, func(c rune) bool { return c == '\\' || c >= utf8.RuneSelf }) {
+		var decoded string
+		if json.Unmarshal(r.name, &decoded) != nil {
+			return false
+		}
+		name = []byte(decoded)
+	}
+	for k := range r.targets {
+		if r.targets[k].has(name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *target) has(name []byte) bool {
+	for _, n := range t.names {
+		if bytes.EqualFold(n, name) { // as encoding/json does
+			return true
+		}
+	}
+	return false
+}
+
+// decode decodes the member that is kept.
+func (r *Reader) decode() {
+	doc := make([]byte, 0, len(r.name)+len(r.kept)+3)
+	doc = append(append(append(append(append(doc, '{'), r.name...), ':'), r.kept...), '}')
+	for k := range r.targets {
+		t := &r.targets[k]
+		if err := json.Unmarshal(doc, t.into); err != nil && t.err == nil {
+			t.err = err
+		}
+	}
+	if cap(r.kept) > maxName {
+		r.kept = nil
+	}
+}
+
+func (r *Reader) beginName() {
+	if r.depth == 1 {
+		r.name = r.name[:0]
+	}
+	r.beginText(true)
+}
+
+func (r *Reader) beginText(named bool) {
+	r.state, r.escaped, r.named = inText, 0, named
+	r.put('"')
+}
+
+// put keeps bytes of a string that belong together.
+func (r *Reader) put(text ...byte) {
+	switch {
+	case r.named:
+		if r.depth == 1 && len(r.name) <= maxName {
+			r.name = append(r.name, text...)
+		}
+	case r.keeping && len(r.kept)+len(text) <= maxText:
+		r.kept = append(r.kept, text...)
+	}
+}
+
+// text reads on in a string and returns how many bytes it has read.
+func (r *Reader) text(p []byte) int {
+	if r.escaped > 0 {
+		r.inEscape(p[0])
+		return 1
+	}
+	k := 0
+	for k < len(p) && p[k] != '"' && p[k] != '\\' && p[k] >= ' ' {
+		k++
+	}
+	if k > 0 {
+		room := maxText - len(r.kept)
+		if r.named {
+			room = maxName + 1 - len(r.name)
+		}
+		r.put(p[:max(min(k, room), 0)]...)
+		return k
+	}
+	switch p[0] {
+	case '"':
+		r.textEnds()
+	case '\\':
+		r.escape[0], r.escaped = '\\', 1
+	default: // a control character
+		r.state = broken
+	}
+	return 1
+}
+
+func (r *Reader) textEnds() {
+	if r.named {
+		r.put('"')
+		r.state = atColon
+		return
+	}
+	if r.keeping {
+		r.kept = append(r.kept, '"')
+	}
+	r.valueEnds()
+}
+
+func (r *Reader) inEscape(c byte) {
+	r.escape[r.escaped] = c
+	r.escaped++
+	switch {
+	case r.escaped == 2 && c == 'u':
+		return
+	case r.escaped == 2 && strings.IndexByte(`"\/bfnrt`, c) >= 0, r.escaped == 6 && isHex(c):
+		r.put(r.escape[:r.escaped]...)
+		r.escaped = 0
+	case r.escaped == 2 || !isHex(c):
+		r.state = broken
+	}
+}
+
+func isHex(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+}
+
+func (r *Reader) beginWord(word string) {
+	if r.keeping {
+		r.kept = append(r.kept, word...)
+	}
+	r.state, r.word = inWord, word[1:]
+}
+
+func (r *Reader) inWord(c byte) {
+	if c != r.word[0] {
+		r.state = broken
+		return
+	}
+	if r.word = r.word[1:]; r.word == "" {
+		r.valueEnds()
+	}
+}
+
+func (r *Reader) beginNumber(c byte) {
+	r.digits = 0
+	switch {
+	case c == '-':
+		r.number = afterMinus
+	case c == '0':
+		r.number = afterZero
+	case c >= '1' && c <= '9':
+		r.number = inInteger
+	default:
+		r.state = broken
+		return
+	}
+	r.state = inNumber
+	r.digit(c)
+}
+
+// digit keeps a byte of a number. One that is too long for any integer becomes one that
+// is none.
+func (r *Reader) digit(c byte) {
+	if !r.keeping {
+		return
+	}
+	r.digits++
+	switch {
+	case r.digits <= maxNumber:
+		r.kept = append(r.kept, c)
+	case r.digits == maxNumber+1:
+		r.kept = append(r.kept[:len(r.kept)-maxNumber], "0.5"...)
+	}
+}
+
+// inNumber reads on in a number, and returns false at its end.
+func (r *Reader) inNumber(c byte) bool {
+	next, ok := r.number.then(c)
+	switch {
+	case ok:
+		r.number = next
+		r.digit(c)
+		return true
+	case r.number.complete():
+		r.valueEnds()
+		return false
+	}
+	r.state = broken
+	return true
+}
+
+func (n numeral) then(c byte) (numeral, bool) {
+	digit := c >= '0' && c <= '9'
+	switch {
+	case digit && n == afterMinus && c == '0':
+		return afterZero, true
+	case digit && (n == afterMinus || n == inInteger):
+		return inInteger, true
+	case digit && (n == afterPoint || n == inFraction):
+		return inFraction, true
+	case digit && (n == afterE || n == afterSign || n == inExponent):
+		return inExponent, true
+	case c == '.' && (n == afterZero || n == inInteger):
+		return afterPoint, true
+	case (c == 'e' || c == 'E') && (n == afterZero || n == inInteger || n == inFraction):
+		return afterE, true
+	case (c == '+' || c == '-') && n == afterE:
+		return afterSign, true
+	}
+	return n, false
+}
+
+func (n numeral) complete() bool {
+	return n == afterZero || n == inInteger || n == inFraction || n == inExponent
+}

@@ -1,0 +1,225 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package secrets recognizes secrets that were seen before, without keeping them.
+//
+// A Set keeps keyed hashes of pieces of what it was given, and looks for a text's own
+// pieces among them. The key is made at random in each process. Letters and digits
+// count, in either case; what stands between them does not, so that a secret is found in
+// a host name, and in a list of words that it was split into. A text is also looked at
+// with its percent-encoding and its base64 undone.
+package secrets
+
+import (
+	"encoding/base64"
+	"hash/maphash"
+	"strings"
+	"sync"
+)
+
+const (
+	// piece is how many letters and digits are hashed together.
+	piece = 12
+	// stride is how far apart pieces of a secret begin: piece+stride-1 letters and digits
+	// of a secret in a row are always found.
+	stride = 4
+	// shortest is how many letters and digits a secret has that is found within a text.
+	// A shorter one is found only where it is the whole text.
+	shortest = 6
+	// maxSecret caps how much of a secret is known, in bytes. Tokens are shorter.
+	maxSecret = 16 << 10
+	// maxPieces caps what a Set keeps, in hashes of eight bytes. Of more, the oldest
+	// secrets are forgotten.
+	maxPieces = 16 << 10
+)
+
+var seed = maphash.MakeSeed()
+
+// Set is a set of secrets. The zero value is empty. It is safe for concurrent use.
+type Set struct {
+	mu     sync.Mutex
+	known  []secret       // the oldest first
+	pieces map[uint64]int // how many known secrets have that piece
+	total  int            // of pieces
+	// lengths has a bit for each length of pieces that are shorter than piece.
+	lengths uint32
+}
+
+// secret is what is known of one.
+type secret struct {
+	whole  uint64
+	pieces []uint64
+}
+
+// Add makes text known. Text that is empty is none.
+func (s *Set) Add(text string) {
+	if text == "" {
+		return
+	}
+	text = text[:min(len(text), maxSecret)]
+	whole := maphash.String(seed, text)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k := range s.known {
+		if known := s.known[k]; known.whole == whole {
+			s.known = append(append(s.known[:k], s.known[k+1:]...), known)
+			return
+		}
+	}
+	s.insert(secret{whole, append(s.cut(letters(text)), whole)})
+}
+
+// cut hashes the pieces of what letters returned.
+func (s *Set) cut(plain []byte) (hashes []uint64) {
+	switch {
+	case len(plain) < shortest:
+		return nil
+	case len(plain) <= piece:
+		s.lengths |= 1 << len(plain)
+		return []uint64{maphash.Bytes(seed, plain)}
+	}
+	last := len(plain) - piece
+	for at := 0; at < last; at += stride {
+		hashes = append(hashes, maphash.Bytes(seed, plain[at:at+piece]))
+	}
+	return append(hashes, maphash.Bytes(seed, plain[last:]))
+}
+
+func (s *Set) insert(one secret) {
+	if s.pieces == nil {
+		s.pieces = map[uint64]int{}
+	}
+	for _, h := range one.pieces {
+		s.pieces[h]++
+	}
+	s.known = append(s.known, one)
+	for s.total += len(one.pieces); s.total > maxPieces; {
+		oldest := s.known[0]
+		for _, h := range oldest.pieces {
+			if s.pieces[h]--; s.pieces[h] == 0 {
+				delete(s.pieces, h)
+			}
+		}
+		s.total -= len(oldest.pieces)
+		s.known[0] = secret{}
+		s.known = s.known[1:]
+	}
+}
+
+// In reports whether a known secret, or much of one, stands in text.
+func (s *Set) In(text string) bool {
+	if text == "" {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.known) == 0 {
+		return false
+	}
+	if s.pieces[maphash.String(seed, text)] > 0 {
+		return true
+	}
+	for range 3 {
+		if s.found(letters(text)) || s.encoded(text) {
+			return true
+		}
+		decoded := unescape(text)
+		if decoded == text {
+			return false
+		}
+		text = decoded
+	}
+	return false
+}
+
+// found reports whether a piece of a secret is in what letters returned.
+func (s *Set) found(plain []byte) bool {
+	for n := shortest; n <= piece; n++ {
+		if n < piece && s.lengths&(1<<n) == 0 {
+			continue
+		}
+		for at := 0; at+n <= len(plain); at++ {
+			if s.pieces[maphash.Bytes(seed, plain[at:at+n])] > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// encoded reports whether a piece of a secret is in a run of base64 in text.
+func (s *Set) encoded(text string) bool {
+	for _, run := range strings.FieldsFunc(text, func(c rune) bool { return c >= 0x80 || sextet(byte(c)) == 0 }) {
+		for from := 0; from < 4 && len(run)-from >= shortest; from++ {
+			digits := run[from:]
+			if len(digits)%4 == 1 {
+				digits = digits[:len(digits)-1]
+			}
+			if raw, err := base64.RawStdEncoding.DecodeString(strings.Map(standard, digits)); err == nil && s.found(letters(string(raw))) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sextet reports whether c is a digit of base64, as c in the standard alphabet, or 0.
+func sextet(c byte) byte {
+	switch {
+	case c == '-':
+		return '+'
+	case c == '_':
+		return '/'
+	case c == '+', c == '/', letter(c) != 0:
+		return c
+	}
+	return 0
+}
+
+func standard(c rune) rune { return rune(sextet(byte(c))) }
+
+// letters returns the letters and digits of text, in lower case, and what is not ASCII.
+func letters(text string) []byte {
+	plain := make([]byte, 0, len(text))
+	for k := range len(text) {
+		if c := letter(text[k]); c != 0 {
+			plain = append(plain, c)
+		} else if text[k] >= 0x80 {
+			plain = append(plain, text[k])
+		}
+	}
+	return plain
+}
+
+// letter is c in lower case, and 0 where c is no letter or digit of ASCII.
+func letter(c byte) byte {
+	switch {
+	case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
+		return c
+	case c >= 'A' && c <= 'Z':
+		return c + 'a' - 'A'
+	}
+	return 0
+}
+
+// unescape undoes percent-encoding wherever there is some.
+func unescape(text string) string {
+	if !strings.Contains(text, "%") {
+		return text
+	}
+	out := make([]byte, 0, len(text))
+	for k := 0; k < len(text); k++ {
+		if text[k] == '%' && k+2 < len(text) {
+			high, low := nibble(text[k+1]), nibble(text[k+2])
+			if high >= 0 && low >= 0 {
+				out = append(out, byte(high<<4|low))
+				k += 2
+				continue
+			}
+		}
+		out = append(out, text[k])
+	}
+	return string(out)
+}
+
+func nibble(c byte) int { return strings.IndexByte("0123456789abcdef", letter(c)) }

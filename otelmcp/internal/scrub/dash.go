@@ -1,0 +1,82 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package scrub
+
+// This file looks at dashes: those of a PEM block and those of an option on a command line.
+
+import "strings"
+
+// dash looks at PEM blocks, at options of a command line, and at token prefixes.
+func (s *scanner) dash(i int) (next int) {
+	t, j := s.t, i
+	for j < len(t) && t[j] == '-' {
+		j++
+	}
+	switch n := j - i; {
+	case n == 1:
+		return s.token(i)
+	case n == 2:
+		k := j
+		for k < len(t) && k-j < maxKey && isKeyChar(t[k]) {
+			k++
+		}
+		if k >= len(t) || k == j || !SensitiveKey(t[j:k]) {
+			return j
+		}
+		v := k
+		if isQuote(t[v]) { // "--password", "x"
+			v++
+			for v < len(t) && (t[v] == ',' || isSpace(t[v])) {
+				v++
+			}
+			if v >= len(t) || !isQuote(t[v]) {
+				return j
+			}
+		} else {
+			for v < len(t) && isSpace(t[v]) {
+				v++
+			}
+		}
+		if v == k || v >= len(t) || t[v] == '-' || inSet(prose, leadingWord(t[v:])) {
+			return j
+		}
+		if next = s.run(j, k); next > k {
+			return next
+		}
+		return s.value(v, ' ', false, true, nil)
+	case n >= 4:
+		begin := j
+		for begin < len(t) && t[begin] == ' ' {
+			begin++
+		}
+		if end := pemEnd(t, begin); end > 0 {
+			return s.add(i, end)
+		}
+		return j
+	}
+	return j
+}
+
+// pemEnd returns the end of the PEM block whose BEGIN would be at begin, 0 if there is none. A block without an
+// END goes on to the end of the text.
+func pemEnd(t string, begin int) int {
+	if !strings.HasPrefix(t[begin:], "BEGIN ") {
+		return 0
+	}
+	k := strings.Index(t[begin:], "---END ")
+	if k < 0 {
+		k = strings.Index(t[begin:], "--- END ")
+	}
+	if k < 0 {
+		return len(t)
+	}
+	k += begin + len("---END ")
+	for k < len(t) && t[k] != '-' && t[k] != '\n' {
+		k++
+	}
+	for k < len(t) && t[k] == '-' {
+		k++
+	}
+	return k
+}

@@ -14,37 +14,13 @@ func (s *scanner) dash(i int) (next int) {
 		j++
 	}
 	switch n := j - i; {
-	case n == 1:
-		return s.token(i)
-	case n == 2:
-		k := j
-		for k < len(t) && k-j < maxKey && isKeyChar(t[k]) {
-			k++
-		}
-		if k >= len(t) || k == j || !SensitiveKey(t[j:k]) {
-			return j
-		}
-		v := k
-		if isQuote(t[v]) { // "--password", "x"
-			v++
-			for v < len(t) && (t[v] == ',' || isSpace(t[v])) {
-				v++
-			}
-			if v >= len(t) || !isQuote(t[v]) {
-				return j
-			}
-		} else {
-			for v < len(t) && isSpace(t[v]) {
-				v++
-			}
-		}
-		if v == k || v >= len(t) || t[v] == '-' || inSet(prose, leadingWord(t[v:])) {
-			return j
-		}
-		if next = s.run(j, k); next > k {
+	case n <= 2:
+		if next := s.option(i, j); next > j {
 			return next
 		}
-		return s.value(v, ' ', false, true, nil)
+		if n == 1 {
+			return s.token(i)
+		}
 	case n >= 4:
 		begin := j
 		for begin < len(t) && t[begin] == ' ' {
@@ -61,10 +37,13 @@ func (s *scanner) dash(i int) (next int) {
 // pemEnd returns the end of the PEM block whose BEGIN would be at begin, 0 if there is none. A block without an
 // END goes on to the end of the text.
 func pemEnd(t string, begin int) int {
-	if !strings.HasPrefix(t[begin:], "BEGIN ") {
+	if !strings.HasPrefix(t[begin:], "BEGIN ") && !strings.HasPrefix(t[begin:], "BEGIN+") {
 		return 0
 	}
 	k := strings.Index(t[begin:], "---END ")
+	if k < 0 {
+		k = strings.Index(t[begin:], "---END+")
+	}
 	if k < 0 {
 		k = strings.Index(t[begin:], "--- END ")
 	}

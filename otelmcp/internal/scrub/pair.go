@@ -47,32 +47,6 @@ func (s *scanner) equals(i int) (next int) {
 	return s.pair(end, v, '=', false)
 }
 
-// percent looks at separators that a URL encoding hid, at any depth of encoding.
-func (s *scanner) percent(i int) (next int) {
-	t := s.t
-	j := i + 1
-	for strings.HasPrefix(t[j:], "25") {
-		j += 2
-	}
-	if j+2 > len(t) || t[j] != '3' {
-		return j
-	}
-	switch c := t[j+1] | 0x20; {
-	case c == 'a' && (len(t)-j >= 8 && strings.EqualFold(t[j+2:j+8], "%2F%2F") || strings.HasPrefix(t[j+2:], "%252F%")):
-		end := j + 2
-		for end < len(t) && !isSpace(t[end]) && !isQuote(t[end]) && t[end] != '&' && t[end] != '[' {
-			end++
-		}
-		return s.add(j+2, end)
-	case c == 'a' || c == 'd':
-		if next = s.pair(i, j+2, '%', false); next == j+2 {
-			return i + 1 // the A or D may begin something else
-		}
-		return next
-	}
-	return j
-}
-
 // name returns the name that ends before end, whether it was in quotes, and where it starts.
 func (s *scanner) name(end int) (name string, quoted bool, start int) {
 	t, j := s.t, end
@@ -93,16 +67,6 @@ closers:
 			}
 		case c == ']' || c == ')':
 			j--
-		case c == ';' && (strings.HasSuffix(t[:j], "&quot;") || strings.HasSuffix(t[:j], "&#34;") || strings.HasSuffix(t[:j], "&#39;")):
-			quoted = true
-			j = strings.LastIndexByte(t[:j], '&')
-		case j >= 3 && (t[j-3] == '%' || j >= 5 && t[j-5:j-2] == "%25") && (strings.EqualFold(t[j-2:j], "22") || strings.EqualFold(t[j-2:j], "27") || strings.EqualFold(t[j-2:j], "5D")):
-			quoted = true
-			j -= 2
-			for j > 0 && t[j-1] != '%' {
-				j--
-			}
-			j--
 		default:
 			break closers
 		}
@@ -111,14 +75,7 @@ closers:
 	for k > 0 && j-k < maxKey && isKeyChar(t[k-1]) {
 		k--
 	}
-	start = k
-	if k > 0 && t[k-1] == '%' && j-k > 2 {
-		if strings.HasPrefix(t[k:], "25") && j-k > 4 {
-			k += 2
-		}
-		k += 2
-	}
-	return t[k:j], quoted, start
+	return t[k:j], quoted, k
 }
 
 // pair looks at a separator that ends at v, after a name that ends at end. weak says that the separator is
@@ -136,8 +93,18 @@ func (s *scanner) pair(end, v int, sep byte, weak bool) (next int) {
 	n := normalize(&buf, 0, name)
 	norm := buf[:n]
 	if !sensitive(norm, name) {
+		switch memberOf(norm) {
+		case memberName:
+			s.memberName(name, v)
+		case memberValue:
+			if end <= s.named || s.namedAfter(v) {
+				return s.value(v, sep, false, true, nil)
+			}
+		case memberCode:
+			return s.code(start, v, sep)
+		}
 		// "API key: x", "API key provided: x"
-		if quoted || n < 2 || sep == '%' || start == 0 || t[start-1] != ' ' || n > 12 {
+		if quoted || n < 2 || start == 0 || t[start-1] != ' ' || n > 12 {
 			return v
 		}
 		last := name
@@ -173,8 +140,15 @@ func (s *scanner) pair(end, v int, sep byte, weak bool) (next int) {
 
 // element looks at the end of an opening XML tag.
 func (s *scanner) element(i int) (next int) {
-	name, _, start := s.name(i)
-	if name == "" || start == 0 || s.t[start-1] != '<' && s.t[start-1] != ':' || !SensitiveKey(name) {
+	name, quoted, start := s.name(i)
+	switch {
+	case name == "" || start == 0 || !SensitiveKey(name):
+		return i + 1
+	case quoted && i < s.named: // <entry key="password">
+		if end := strings.IndexByte(s.t[i+1:], '<'); end < 0 || !strings.HasPrefix(s.t[i+1+end:], "</") {
+			return i + 1
+		}
+	case s.t[start-1] != '<' && s.t[start-1] != ':':
 		return i + 1
 	}
 	end := strings.IndexByte(s.t[i+1:], '<')

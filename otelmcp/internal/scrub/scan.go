@@ -13,7 +13,7 @@ import (
 )
 
 // triggers are the bytes at which scan stops.
-const triggers = ":=%_-.?#@>~ASEJbB"
+const triggers = ":=?#@>[bP" + anchors
 
 type mode uint8
 
@@ -27,11 +27,13 @@ const (
 type span struct{ start, end int }
 
 type scanner struct {
-	t     string
-	mode  mode
-	cut   bool // more text followed t
-	spans []span
-	last  int // end of the last span
+	t    string
+	mode mode
+	cut  bool // more text followed t
+
+	encoded bool // t is scanned again as view shows it
+	spans   []span
+	last    int // end of the last span
 
 	extEnd int // end of the URI that the scan is in
 	extAt  int // its last @
@@ -39,6 +41,9 @@ type scanner struct {
 	qEnd   int
 	atDone int // no @ before here is the last of its word
 	notJWT int // no token starts before here
+	named  int // a member named "value" before here is the value of a secret
+
+	namedBy string // the name of the member that says so
 }
 
 // add marks a span and returns where to go on.
@@ -101,19 +106,23 @@ func isNote(v string) bool {
 	return true
 }
 
-// detect returns the spans of t to redact, sorted and apart from each other. replaced says that t has a U+FFFD.
-func detect(t string, m mode, cut, replaced bool) []span {
-	s := scanner{t: t, mode: m, cut: cut, qAt: -1}
+// detect returns the spans of t to redact, sorted and apart from each other. encoded says that view differs from t.
+func detect(t string, m mode, cut, encoded bool) []span {
+	s := scanner{t: t, mode: m, cut: cut, encoded: encoded, qAt: -1}
 	s.scan()
-	if !replaced {
+	if !encoded {
 		return unsettled(t, s.spans)
 	}
-	sk, at := skeleton(t)
-	k := scanner{t: sk, mode: m, cut: cut, qAt: -1}
+	plain, at := view(t)
+	k := scanner{t: plain, mode: m, cut: cut, qAt: -1}
 	k.scan()
 	for i := range k.spans {
 		sp := &k.spans[i]
-		sp.start, sp.end = at[sp.start], at[sp.end-1]+1
+		last := at[sp.end-1]
+		sp.start, sp.end = at[sp.start], last+1
+		if _, n := decode(t, last); n > 0 && byteFlags[t[last]]&sawEncoded != 0 {
+			sp.end = last + n
+		}
 	}
 	return unsettled(t, merge(s.spans, k.spans))
 }
@@ -172,10 +181,6 @@ func (s *scanner) run(i, limit int) (next int) {
 			i = s.colon(i)
 		case '=':
 			i = s.equals(i)
-		case '%':
-			i = s.percent(i)
-		case '_':
-			i = s.token(i)
 		case '-':
 			i = s.dash(i)
 		case '.':
@@ -186,15 +191,27 @@ func (s *scanner) run(i, limit int) (next int) {
 			i = s.at(i)
 		case '>':
 			i = s.element(i)
+		case '[':
+			i = s.list(i)
 		case '~':
-			i = s.azure(i)
+			i = s.either(i, s.azure(i))
 		case 'J':
-			i = s.jwt(i)
-		case 'b', 'B':
-			i = s.scheme(i)
+			i = s.either(i, s.jwt(i))
+		case 'b', 'B', 'S':
+			i = s.either(i, s.scheme(i))
+		case 'p', 'P':
+			i = s.either(i, s.password(i))
 		default:
-			i = s.fixed(i)
+			i = s.token(i)
 		}
 	}
 	return i
+}
+
+// either returns next, where a rule ended, or looks for a token if that rule found nothing at i.
+func (s *scanner) either(i, next int) int {
+	if next > i+1 {
+		return next
+	}
+	return s.token(i)
 }

@@ -19,7 +19,8 @@ func schemeKind(word string) int {
 	case strings.EqualFold(word, "bearer"), strings.EqualFold(word, "basic"), strings.EqualFold(word, "token"),
 		strings.EqualFold(word, "negotiate"), strings.EqualFold(word, "ntlm"), strings.EqualFold(word, "dpop"),
 		strings.EqualFold(word, "apikey"), strings.EqualFold(word, "api-key"), strings.EqualFold(word, "gnap"),
-		strings.EqualFold(word, "privatetoken"), strings.EqualFold(word, "splunk"):
+		strings.EqualFold(word, "privatetoken"), strings.EqualFold(word, "splunk"), strings.EqualFold(word, "ssws"),
+		strings.EqualFold(word, "geniekey"), strings.EqualFold(word, "sso-key"):
 		return 1
 	case strings.EqualFold(word, "digest"), strings.EqualFold(word, "oauth"), strings.EqualFold(word, "hawk"),
 		strings.EqualFold(word, "signature"), strings.EqualFold(word, "mutual"), strings.EqualFold(word, "vapid"),
@@ -29,7 +30,7 @@ func schemeKind(word string) int {
 	return 0
 }
 
-// scheme looks at a b that may begin "Bearer x" or "Basic x".
+// scheme looks at a letter that may begin "Bearer x", "Basic x" or, of Okta, "SSWS x".
 func (s *scanner) scheme(i int) (next int) {
 	t := s.t
 	if i > 0 && isLetter(t[i-1]) {
@@ -43,8 +44,10 @@ func (s *scanner) scheme(i int) (next int) {
 	case len(t)-i > 5 && strings.EqualFold(t[i:i+5], "basic"):
 		v += 5
 		basic = true
+	case strings.HasPrefix(t[i:], "SSWS "):
+		v += 4
 	default:
-		return i + 1
+		return s.identifiedBy(i)
 	}
 	after := v
 	for v < len(t) {
@@ -72,7 +75,7 @@ func (s *scanner) scheme(i int) (next int) {
 	}
 	value := t[v:end]
 	if strings.HasPrefix(value, Redacted) {
-		if e := v + len(Redacted); e == len(t) || s.ends(e, ' ') {
+		if e := v + len(Redacted); e == len(t) || s.ends(e) {
 			return e
 		}
 	}

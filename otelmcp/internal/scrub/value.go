@@ -13,20 +13,20 @@ import (
 // value redacts the value that begins at v after a sensitive name.
 func (s *scanner) value(v int, sep byte, weak, quotedName bool, norm []byte) (next int) {
 	t, after := s.t, v
-	for v < len(t) && (isSpace(t[v]) || sep == '%' && t[v] == '+') {
+	for v < len(t) && isSpace(t[v]) {
 		v++
-	}
-	if sep == '%' {
-		for strings.HasPrefix(t[v:], "%20") {
-			v += 3
-		}
 	}
 	if v >= len(t) {
 		return after
 	}
 	if strings.HasPrefix(t[v:], Redacted) {
-		if e := v + len(Redacted); e == len(t) || s.ends(e, sep) {
+		if e := v + len(Redacted); e == len(t) || t[e] == '\\' || s.ends(e) {
 			return e
+		}
+	}
+	if s.encoded && byteFlags[t[v]]&sawEncoded != 0 {
+		if c, n := decode(t, v); n > 0 && (isSpace(c) || c == '>' || isQuote(c) && c != t[v+n-1]) {
+			return v // the value begins after that, which view shows
 		}
 	}
 	q := v
@@ -36,24 +36,20 @@ func (s *scanner) value(v int, sep byte, weak, quotedName bool, norm []byte) (ne
 	if q < len(t) && isQuote(t[q]) {
 		return s.quotedValue(q, q-v)
 	}
-	if sep == '%' && (strings.HasPrefix(t[v:], "%22") || strings.HasPrefix(t[v:], "%27")) {
-		end := strings.Index(t[v+3:], t[v:v+3])
-		if end < 0 {
-			end = len(t) - v - 3
-		}
-		return s.add(v+3, v+3+end)
+	if end := s.block(after, v); end > v {
+		return s.add(v, end)
 	}
 	if t[v] == '[' || t[v] == '{' {
 		end := balanced(t, v)
-		if end < len(t) && !s.ends(end, sep) {
-			end = s.bare(end, sep)
+		if end < len(t) && !s.ends(end) {
+			end = s.bare(end)
 		}
 		return s.add(v, end)
 	}
 	if isNote(t[v:]) {
 		return len(t)
 	}
-	isAuth := sep != '%' && bytes.HasSuffix(norm, wordAuthorization)
+	isAuth := bytes.HasSuffix(norm, wordAuthorization)
 	if word := leadingWord(t[v:]); word != "" {
 		if inSet(nothing, word) {
 			return v
@@ -64,13 +60,13 @@ func (s *scanner) value(v int, sep byte, weak, quotedName bool, norm []byte) (ne
 		if !quotedName && weak && plainWord(word) {
 			return v
 		}
-	} else if weak && !hasDigit(t[v:s.bare(v, sep)]) {
+	} else if weak && !hasDigit(t[v:s.bare(v)]) {
 		return v
 	}
 	if sep == ':' && (bytes.HasSuffix(norm, wordCookie) || bytes.HasSuffix(norm, wordCookies)) {
 		return s.add(v, s.unquotedLine(v))
 	}
-	first := s.bare(v, sep)
+	first := s.bare(v)
 	word := t[v:first]
 	switch kind := schemeKind(word); {
 	case kind == 0 && isAuth && sep == ':' && first < len(t) && t[first] == ' ':
@@ -91,7 +87,7 @@ func (s *scanner) value(v int, sep byte, weak, quotedName bool, norm []byte) (ne
 		for w < len(t) && isSpace(t[w]) {
 			w++
 		}
-		if e := s.bare(w, sep); schemeKind(t[w:e]) == 1 {
+		if e := s.bare(w); schemeKind(t[w:e]) == 1 {
 			w = e
 		}
 	}
@@ -105,7 +101,7 @@ func (s *scanner) value(v int, sep byte, weak, quotedName bool, norm []byte) (ne
 		s.add(v, w)
 		return s.quotedValue(w, 0)
 	}
-	if end := s.bare(w, sep); end > w && !authParam(t[w:end]) {
+	if end := s.bare(w); end > w && !authParam(t[w:end]) {
 		return s.add(v, end)
 	}
 	if isAuth {
@@ -118,6 +114,13 @@ func (s *scanner) value(v int, sep byte, weak, quotedName bool, norm []byte) (ne
 func (s *scanner) quotedValue(q, n int) (next int) {
 	t, c := s.t, s.t[q]
 	slashes := 0
+	if open := t[q-n : q+1]; strings.HasPrefix(t[q+1:], open) && strings.HasPrefix(t[q+1+len(open):], open) {
+		from := q + 1 + 2*len(open) // a long string of TOML or Python
+		if end := strings.Index(t[from:], t[q-n:q+1]+open+open); end >= 0 {
+			return s.add(from, from+end)
+		}
+		return s.add(from, len(t))
+	}
 	for j := q + 1; j < len(t); j++ {
 		switch t[j] {
 		case '\\':
@@ -162,10 +165,10 @@ func balanced(t string, v int) int {
 }
 
 // bare returns the end of a value that has no quotes.
-func (s *scanner) bare(v int, sep byte) int {
+func (s *scanner) bare(v int) int {
 	t := s.t
 	for j := v; j < len(t); j++ {
-		if !s.ends(j, sep) {
+		if !s.ends(j) {
 			continue
 		}
 		// "password=x,Bearer y": the rule for Bearer cannot see it any more.
@@ -180,7 +183,7 @@ func (s *scanner) bare(v int, sep byte) int {
 
 // ends reports whether a bare value ends before j. A separator or a closing bracket inside a password does not
 // end it; one before a space, another closing or the next name does.
-func (s *scanner) ends(j int, sep byte) bool {
+func (s *scanner) ends(j int) bool {
 	t := s.t
 	switch c := t[j]; c {
 	case ' ', '\n', '<', '>', '|':
@@ -195,8 +198,6 @@ func (s *scanner) ends(j int, sep byte) bool {
 		return j+1 >= len(t) || isSpace(t[j+1])
 	case '\\':
 		return j+1 < len(t) && isQuote(t[j+1])
-	case '%':
-		return sep == '%' && (strings.HasPrefix(t[j:], "%26") || strings.HasPrefix(t[j:], "%22"))
 	}
 	return false
 }

@@ -49,10 +49,10 @@ func (s *scanner) option(i, j int) (next int) {
 		return i
 	}
 	line := t[max(0, i-decideWithin):i]
-	line = line[strings.LastIndexAny(line, "\n|;")+1:]
+	line = line[strings.LastIndexAny(line, "|;")+1:]
 	for n := range commands {
 		c := &commands[n]
-		if !strings.Contains(line, c.name) {
+		if !containsFold(line, c.name) {
 			continue
 		}
 		v := k
@@ -66,7 +66,7 @@ func (s *scanner) option(i, j int) (next int) {
 			continue
 		}
 		end := s.argumentEnd(v)
-		if v < end && (!c.pair || strings.IndexByte(t[v:end], ':') > 0 && !isDigits(t[v:end])) {
+		if v < end && (!c.pair || strings.IndexByte(t[v:end], ':') >= 0 && !isDigits(t[v:end])) {
 			return s.add(v, end)
 		}
 	}
@@ -78,6 +78,7 @@ func (s *scanner) toArgument(v, k int) int {
 	t := s.t
 	switch {
 	case v < k: // attached
+	case v+1 < len(t) && isQuote(t[v]) && t[v+1] != ',' && !isSpace(t[v+1]): // -u"x"
 	case v < len(t) && isQuote(t[v]): // "-u", "x"
 		if v = s.nextArgument(v); v == 0 {
 			return -1
@@ -121,7 +122,22 @@ func (s *scanner) argumentEnd(v int) int {
 	for end < len(t) && !isSpace(t[end]) && !isQuote(t[end]) {
 		end++
 	}
+	if end > v && end < len(t) && t[end-1] == ':' { // bob:"x"
+		if n := strings.IndexByte(t[end+1:], t[end]); n >= 0 {
+			return end + n + 2
+		}
+	}
 	return end
+}
+
+// containsFold reports whether word, in lower case, is in line in any case.
+func containsFold(line, word string) bool {
+	for i := 0; i+len(word) <= len(line); i++ {
+		if line[i]|0x20 == word[0] && strings.EqualFold(line[i:i+len(word)], word) {
+			return true
+		}
+	}
+	return false
 }
 
 func hasWord(words, word string) bool {
@@ -172,7 +188,12 @@ func (s *scanner) password(i int) (next int) {
 	v := s.spaces(i + 8)
 	switch {
 	case v > i+8:
-		if w := leadingWord(t[v:]); w == "is" || w == "was" || w == "for" || w == "values" {
+		switch w := leadingWord(t[v:]); {
+		case strings.EqualFold(w, "for"):
+			if v = s.ofUser(v + len(w)); v == 0 {
+				return i + 1
+			}
+		case w == "is", w == "was", w == "values":
 			v = s.spaces(v + len(w))
 		}
 	case t[v] == '(' && isQuote(t[v+1]):
@@ -195,6 +216,41 @@ func (s *scanner) password(i int) (next int) {
 		return i + 1
 	}
 	return s.bareValue(v)
+}
+
+// ofUser returns where the password begins in "for the user 'bob' is 'x'" or "FOR 'bob'@'host' = 'x'", whose "for"
+// ends at v; 0 if it is not there.
+func (s *scanner) ofUser(v int) int {
+	t, end := s.t, min(len(s.t), v+2*maxKey)
+	for v < end && !isQuote(t[v]) {
+		v++
+	}
+	for v < end {
+		if !isQuote(t[v]) {
+			v++
+			continue
+		}
+		n := strings.IndexByte(t[v+1:end], t[v])
+		if n < 0 {
+			return 0
+		}
+		v = s.spaces(v + n + 2)
+		switch {
+		case v < len(t) && t[v] == '=':
+			v = s.spaces(v + 1)
+		case strings.HasPrefix(t[v:], "is "):
+			v = s.spaces(v + len("is "))
+		case v < len(t) && t[v] == '@':
+			continue
+		default:
+			return 0
+		}
+		if v < len(t) && isQuote(t[v]) {
+			return v
+		}
+		return 0
+	}
+	return 0
 }
 
 // bareValue redacts the value at v that has no quotes.

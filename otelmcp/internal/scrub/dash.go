@@ -18,8 +18,8 @@ func (s *scanner) dash(i int) (next int) {
 		if next := s.option(i, j); next > j {
 			return next
 		}
-		if n == 1 {
-			return s.token(i)
+		if next := s.token(i); n == 1 || next > j {
+			return next
 		}
 	case n >= 4:
 		begin := j

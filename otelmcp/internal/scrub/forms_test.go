@@ -87,8 +87,8 @@ func TestIssuedTokens(t *testing.T) {
 // Every prefix of the table is found, with as few characters after it as the table says.
 func TestEveryPrefix(t *testing.T) {
 	chars := map[alphabet]string{
-		word: urlSafe, dots: urlSafe + ".", alnum: alnums, hex: hexes, dashes: hexes + "-", upper: capital + digits + "-", base64s: base + "_-=",
-		crypts: alnums + "./$=,+", session: alnums + "._!",
+		word: urlSafe, dots: urlSafe + ".=", alnum: alnums, hex: hexes, dashes: hexes + "-", upper: capital + digits + "-", base64s: base + "_-=",
+		crypts: alnums + "./$=,+:@*", session: alnums + "._!",
 	}
 	reached := map[*prefix]bool{}
 	for k := range prefixes {
@@ -196,6 +196,10 @@ var notations = []struct{ name, in, want string }{
 	{"curl, attached", "curl -ubob:" + pw + " x", "curl -u[REDACTED] x"},
 	{"curl, quoted", `curl -u "bob:` + pw + ` 2" x`, `curl -u "[REDACTED]" x`},
 	{"curl, arguments", `["curl","-u","bob:` + pw + `"]`, `["curl","-u","[REDACTED]"]`},
+	{"curl, attached and quoted", `curl -u"bob:` + pw + `" x`, `curl -u"[REDACTED]" x`},
+	{"curl, several lines", "curl -s \\\n  -u bob:" + pw + " \\\n  x", "curl -s \\   -u [REDACTED] \\   x"},
+	{"curl, quoted password", `curl -u bob:"` + pw + `" x`, `curl -u [REDACTED] x`},
+	{"psexec", `PSEXEC \\10.0.0.1 -u bob -p ` + pw + ` cmd`, `PSEXEC \\10.0.0.1 -u bob -p [REDACTED] cmd`},
 	{"mysql", "mysql -u root -p" + pw + " db", "mysql -u root -p[REDACTED] db"},
 	{"docker login", "docker login -u bob -p " + pw + " r.example", "docker login -u bob -p [REDACTED] r.example"},
 	{"PowerShell", "Connect-VIServer -User bob -Password " + pw + " -Force", "Connect-VIServer -User bob -Password [REDACTED] -Force"},
@@ -206,6 +210,8 @@ var notations = []struct{ name, in, want string }{
 	{"SQL, role", "CREATE ROLE a LOGIN PASSWORD '" + pw + "' VALID", "CREATE ROLE a LOGIN PASSWORD '[REDACTED]' VALID"},
 	{"SQL, function", "SET PASSWORD = PASSWORD('" + pw + "')", "SET PASSWORD = [REDACTED]')"},
 	{"netrc", "machine h login bob password " + pw + " machine g", "machine h login bob password [REDACTED] machine g"},
+	{"SQL, of a user", "SET PASSWORD FOR 'bob'@'localhost' = '" + pw + "'", "SET PASSWORD FOR 'bob'@'localhost' = '[REDACTED]'"},
+	{"sentence about a user", "the password for user 'bob' is '" + pw + "'", "the password for user 'bob' is '[REDACTED]'"},
 	{"sentence", `the password is "` + pw + `".`, `the password is "[REDACTED]".`},
 	{"full-width equals", "password＝" + pw + " ok", "password＝[REDACTED] ok"},
 	{"full-width colon", "password：" + pw + " ok", "password：[REDACTED] ok"},
@@ -307,7 +313,7 @@ var lookAlikes = []string{
 	`<input name="password">`, `<entry key="city">Paris</entry>`, `<value>5</value>`, "<b>bold</b>", "field: password is required", "missing field: token",
 	// commands and statements
 	"curl -v https://h.example/", "curl -u bob https://h.example/", "docker run -u 1000:1000 -p 8080:80 img", "docker exec -u www-data app", "git push -u origin main", "mkdir -p a/b", "cp -p a b", "ssh -p 22 h", "http -a", "mysql -u root -p db", "tar -xpf a.tar",
-	"identified by name", "resource identified by its uri", "the user is identified by id", "password 'must be at least 8 characters'", "password is required", "password was changed", "login failed password incorrect", "SELECT password FROM users", "login with password",
+	"identified by name", "resource identified by its uri", "the user is identified by id", "password 'must be at least 8 characters'", "password is required", "password was changed", "login failed password incorrect", "SELECT password FROM users", "login with password", "password for 'bob' is wrong", "the password for user 'bob' expired",
 	// what begins like a token
 	"task-based", "risk-averse", "disk-usage", "desk-", "sk-", "key-value-store", "re_use_of_the_same_name", "test_get_user_by_id_returns_404", "live_streaming_enabled", "sl.example.com", "pat.smith@example.com", "s.someMethodOfTheServer()", "t1.micro", "v1.0-beta",
 	"pul-request", "fc-cache", "pa-system", "ico-file", "sm_pat_x", "YCombinator", "SKU-1234", "AKIA", "LTAI", "EAAA", "dapi", "dapifer", "jina_ai", "e2b_sandbox", "squ_are", "hawk.eye", "BSA", "BSAVE", "APIs", "API-FIRST-DESIGN-GUIDELINES-V2", "secret_santa_list", "A3-size", "VF.1",

@@ -14,20 +14,20 @@ type alphabet uint16
 
 const (
 	word    alphabet = 1 << iota // of base64url: letters, digits, _ and -
-	dots                         // word and .
+	dots                         // word and . =
 	alnum                        // letters and digits
 	hex                          // hexadecimal digits
 	dashes                       // hexadecimal digits and -
 	upper                        // capitals, digits and -
 	base64s                      // word and + / =
-	crypts                       // letters, digits and . / $ = , + as in password hashes
+	crypts                       // letters, digits and . / $ = , + : @ * as in password hashes
 	session                      // letters, digits and . _ !
 )
 
 var alphabetNames = map[alphabet]string{
-	word: "letters, digits, `_-`", dots: "letters, digits, `_-.`", alnum: "letters, digits", hex: "hexadecimal digits",
+	word: "letters, digits, `_-`", dots: "letters, digits, `_-.=`", alnum: "letters, digits", hex: "hexadecimal digits",
 	dashes: "hexadecimal digits, `-`", upper: "capitals, digits, `-`", base64s: "letters, digits, `_-+/=`",
-	crypts: "letters, digits, `./$=,+`", session: "letters, digits, `._!`",
+	crypts: "letters, digits, `./$=,+:@*`", session: "letters, digits, `._!`",
 }
 
 // inAlphabets says for every byte which alphabets it is in.
@@ -50,21 +50,21 @@ var inAlphabets = func() (t [256]alphabet) {
 		}
 	}
 	add(word, "_-")
-	add(dots, "_-.")
+	add(dots, "_-.=")
 	add(dashes|upper, "-")
 	add(base64s, "_-+/=")
-	add(crypts, "./$=,+")
+	add(crypts, "./$=,+:@*")
 	add(session, "._!")
 	return t
 }()
 
 // What else must hold for a token, since many a prefix is a usual word or part of one.
 const (
-	bound  = 1 << iota // there is no letter or digit before the prefix
-	mixed              // it has a digit or capital, or 20 characters without _ and -
-	opaque             // it is not made of words and numbers, see isOpaque
-	unlikeHex          // it has a letter that no hexadecimal digit is
-	rest               // all that follows in the text is secret, whatever it is
+	bound     = 1 << iota // there is no letter or digit before the prefix
+	mixed                 // it has a digit or capital, or 20 characters without _ and -
+	opaque                // it is not made of words and numbers, see isOpaque
+	unlikeHex             // it has a letter that no hexadecimal digit is
+	rest                  // all that follows in the text is secret, whatever it is
 )
 
 // kinds are the tokens of one issuer: how they begin, at least how many characters of which alphabet follow, and
@@ -166,7 +166,7 @@ var kinds = [...]struct {
 	{"Prefect", "pnu_ pnb_", alnum, 24, bound | mixed},
 	{"Scalingo", "tk-us-", word, 30, bound | mixed},
 	{"Tailscale", "tskey-", word, 16, bound | mixed},
-	{"Defined Networking", "dnkey-", word, 40, bound | mixed},
+	{"Defined Networking", "dnkey-", dots, 40, bound | mixed},
 	{"SettleMint", "sm_aat_ sm_pat_ sm_sat_", alnum, 16, bound | mixed},
 	{"Portainer", "ptr_", base64s, 30, bound | opaque},
 	// observability
@@ -185,7 +185,7 @@ var kinds = [...]struct {
 	{"Notion", "ntn_", word, 20, mixed},
 	{"Notion", "secret_", alnum, 40, bound | mixed},
 	{"Figma", "figd_ figu_ figo_", word, 16, mixed},
-	{"Frame.io", "fio-u-", word, 40, bound | mixed},
+	{"Frame.io", "fio-u-", dots, 40, bound | mixed},
 	{"Typeform", "tfp_", dots, 30, bound | mixed},
 	{"ReadMe", "rdme_", alnum, 40, bound | mixed},
 	{"HubSpot", "pat-na1- pat-eu1-", word, 20, bound | mixed},
@@ -207,7 +207,7 @@ var kinds = [...]struct {
 	{"Stripe", "sk_test_ rk_test_", word, 8, mixed},
 	{"Stripe", "whsec_", base64s, 16, 0},
 	{"Square", "sq0csp- sq0atp-", word, 16, 0},
-	{"Square", "EAAA", word, 50, bound | opaque | unlikeHex},
+	{"Square", "EAAA", word, 22, bound | opaque | unlikeHex},
 	{"Meta", "EAA", alnum, 40, unlikeHex},
 	{"Shopify", "shpat_ shpss_ shpca_ shppa_", word, 16, 0},
 	{"Shippo", "shippo_live_ shippo_test_", hex, 30, bound},
@@ -215,16 +215,17 @@ var kinds = [...]struct {
 	{"Duffel", "duffel_live_ duffel_test_", base64s, 30, bound | mixed},
 	{"Flutterwave", "FLWSECK- FLWSECK_TEST-", word, 12, bound},
 	{"Plaid", "access-sandbox- access-development- access-production-", dashes, 20, bound},
-	{"GoCardless, Twitch", "live_", word, 30, bound | opaque},
+	{"GoCardless, Twitch", "live_", dots, 30, bound | opaque},
 	{"Lob", "live_ test_", hex, 30, bound},
+	{"X", "AAAAAAAAAAAAAAAAAAAAA", base64s, 60, bound | opaque},
 	{"Ramp", "ramp_sec_", alnum, 30, bound | mixed},
 	// keys and hashes
 	{"age", "AGE-SECRET-KEY-", word, 16, 0},
 	{"PuTTY private key", "PuTTY-User-Key-File-", 0, 0, rest},
 	{"PEM in base64", "LS0tLS1CRUdJTi", base64s, 20, 0},
-	{"JSON Web Token in base64", "ZXlKaGJHY2lPaU ZXlKMGVYQWlPaU", base64s, 40, bound},
+	{"JSON Web Token in base64", "ZXlK", base64s, 60, bound | mixed},
 	{"NTLM message", "TlRMTVNTUAA", base64s, 20, bound},
-	{"password hash", "$1$ $2a$ $2b$ $2x$ $2y$ $5$ $6$ $7$ $8$ $y$ $argon2i$ $argon2d$ $argon2id$", crypts, 28, 0},
+	{"password hash", "$1$ $2a$ $2b$ $2x$ $2y$ $5$ $6$ $7$ $8$ $y$ $argon2i$ $argon2d$ $argon2id$ $krb5asrep$ $krb5tgs$", crypts, 28, 0},
 }
 
 // prefix is one way in which a token begins.
@@ -242,13 +243,15 @@ type prefix struct {
 
 // odd are the tokens whose mark is not at their beginning, or that have a limit more.
 var odd = [...]prefix{
-	{issuer: "HCP Terraform", s: ".atlasv1.", left: 8, abc: word, min: 16},
+	{issuer: "HCP Terraform", s: ".atlasv1.", left: 8, abc: dots, min: 16},
 	{issuer: "MaxMind", s: "_mmk", left: 24},
 	{issuer: "Azure DevOps", s: "AZDO", left: 70, abc: alnum, min: 4, most: 4},
 	{issuer: "New Relic", s: "NRAL", left: 36},
 	{issuer: "Mailchimp", s: "-us", left: 32, abc: hex, min: 1, most: 2},
 	{issuer: "Stripe", s: "_secret_", left: 14, abc: alnum, min: 20},
 	{issuer: "Salesforce", s: "00D", abc: session, min: 60, must: bound, has: '!'},
+	{issuer: "JSON Web Token", s: "eyAi", abc: dots, min: 60, must: bound, has: '.'},
+	{issuer: "JSON Web Token", s: "ewogIC", abc: dots, min: 60, must: bound, has: '.'},
 	{issuer: "HashiCorp Vault", s: "s.", abc: alnum, min: 24, most: 24, must: bound | opaque},
 }
 

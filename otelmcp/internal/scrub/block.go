@@ -8,27 +8,28 @@ package scrub
 
 import "strings"
 
-// block returns the end of the block that begins at v, after a separator that ends at after; 0 if there is none.
-func (s *scanner) block(after, v int) int {
+// block returns where the value at v, after a separator that ends at after, really begins, since a block whose lines
+// were joined goes on after its mark, and where it ends; end is 0 if it is no block of several lines.
+func (s *scanner) block(after, v int) (start, end int) {
 	t := s.t
 	switch {
 	case strings.HasPrefix(t[v:], "<<"):
-		return s.hereDocument(v + 2)
+		return v, s.hereDocument(v + 2)
 	case t[v] != '|' && t[v] != '>' || t[after-1] != ':':
-		return 0
+		return v, 0
 	}
 	j := v + 1
 	for j < len(t) && (t[j] == '-' || t[j] == '+' || isDigit(t[j])) && j-v < 3 {
 		j++
 	}
 	if j >= len(t) || !isSpace(t[j]) {
-		return 0
+		return v, 0
 	}
 	for j < len(t) && t[j] == ' ' {
 		j++
 	}
 	if j < len(t) && t[j] != '\n' {
-		return s.bare(j) // the lines were joined
+		return j, 0 // the lines were joined
 	}
 	key, indent := after, 0
 	for key > 0 && t[key-1] != '\n' && after-key < decideWithin {
@@ -37,7 +38,6 @@ func (s *scanner) block(after, v int) int {
 	for key+indent < after && t[key+indent] == ' ' {
 		indent++
 	}
-	end := 0
 	for j < len(t) {
 		from := j + 1
 		for j = from; j < len(t) && t[j] == ' '; {
@@ -52,13 +52,13 @@ func (s *scanner) block(after, v int) int {
 		}
 		for j < len(t) && t[j] != '\n' {
 			if t[j] == '"' && (j+1 == len(t) || strings.IndexByte(",}]", t[j+1]) >= 0) {
-				return j // the end of the string that the block is in
+				return v, j // the end of the string that the block is in
 			}
 			j++
 		}
 		end = j
 	}
-	return end
+	return v, end
 }
 
 // hereDocument returns the end of what begins with its own last line, as in <<EOT; 0 if there is none.

@@ -65,8 +65,13 @@ func (s *scanner) option(i, j int) (next int) {
 		if v = s.toArgument(v, k); v < 0 {
 			continue
 		}
-		end := s.argumentEnd(v)
-		if v < end && (!c.pair || strings.IndexByte(t[v:end], ':') >= 0 && !isDigits(t[v:end])) {
+		if !c.pair {
+			if isQuote(t[v-1]) {
+				v--
+			}
+			return s.value(v, ' ', false, true, nil)
+		}
+		if end := s.argumentEnd(v); v < end && strings.IndexByte(t[v:end], ':') >= 0 && !isDigits(t[v:end]) {
 			return s.add(v, end)
 		}
 	}
@@ -215,7 +220,7 @@ func (s *scanner) password(i int) (next int) {
 	if login, _ := s.wordBefore(user); login != "login" || inSet(prose, leadingWord(t[v:])) {
 		return i + 1
 	}
-	return s.bareValue(v)
+	return s.value(v, ' ', false, true, nil)
 }
 
 // ofUser returns where the password begins in "for the user 'bob' is 'x'" or "FOR 'bob'@'host' = 'x'", whose "for"
@@ -253,14 +258,6 @@ func (s *scanner) ofUser(v int) int {
 	return 0
 }
 
-// bareValue redacts the value at v that has no quotes.
-func (s *scanner) bareValue(v int) (next int) {
-	if strings.HasPrefix(s.t[v:], Redacted) {
-		return v + len(Redacted)
-	}
-	return s.add(v, s.bare(v))
-}
-
 // identifiedBy looks at a B that may be that of IDENTIFIED BY 'x', IDENTIFIED WITH plugin BY 'x' or, in lower case,
 // of a statement about a user.
 func (s *scanner) identifiedBy(i int) (next int) {
@@ -285,15 +282,10 @@ func (s *scanner) identifiedBy(i int) (next int) {
 	if w := leadingWord(t[v:]); strings.EqualFold(w, "password") || strings.EqualFold(w, "values") {
 		v = s.spaces(v + len(w))
 	}
-	switch {
-	case v >= len(t):
-		return i + 1
-	case isQuote(t[v]):
-		return s.quotedValue(v, 0)
-	case verb != "IDENTIFIED" || inSet(prose, leadingWord(t[v:])) || strings.EqualFold(leadingWord(t[v:]), "random"):
+	if v >= len(t) || !isQuote(t[v]) && (verb != "IDENTIFIED" || inSet(prose, leadingWord(t[v:])) || strings.EqualFold(leadingWord(t[v:]), "random")) {
 		return i + 1
 	}
-	return s.bareValue(v)
+	return s.value(v, ' ', false, true, nil)
 }
 
 // spaces returns where the next character after v is that is no space.

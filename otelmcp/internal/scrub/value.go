@@ -24,6 +24,9 @@ func (s *scanner) value(v int, sep byte, weak, quotedName bool, norm []byte) (ne
 			return e
 		}
 	}
+	if v > after && s.secretAhead(v) {
+		return v
+	}
 	if s.encoded && byteFlags[t[v]]&sawEncoded != 0 {
 		if c, n := decode(t, v); n > 0 && (isSpace(c) || c == '>' || isQuote(c) && c != t[v+n-1]) {
 			return v // the value begins after that, which view shows
@@ -36,8 +39,12 @@ func (s *scanner) value(v int, sep byte, weak, quotedName bool, norm []byte) (ne
 	if q < len(t) && isQuote(t[q]) {
 		return s.quotedValue(q, q-v)
 	}
-	if end := s.block(after, v); end > v {
+	start, end := s.block(after, v)
+	if end > v {
 		return s.add(v, end)
+	}
+	if v = start; strings.HasPrefix(t[v:], Redacted) {
+		return v + len(Redacted)
 	}
 	if t[v] == '[' || t[v] == '{' {
 		end := balanced(t, v)
@@ -215,6 +222,13 @@ func (s *scanner) nameAhead(j int) bool {
 		k++
 	}
 	return k < len(t) && (t[k] == '=' || t[k] == ':')
+}
+
+// secretAhead reports whether the name of another secret and its separator follow at v, so that the name before has no
+// value of its own, or one that is made of pairs.
+func (s *scanner) secretAhead(v int) bool {
+	name, end := s.word(v)
+	return end+1 < len(s.t) && s.t[end] == ':' && isSpace(s.t[end+1]) && SensitiveKey(name)
 }
 
 // line returns the end of a header line.

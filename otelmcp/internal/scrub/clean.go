@@ -16,6 +16,7 @@ const (
 	sawTrigger byte = 1 << iota // a byte at which a credential could be recognized
 	sawControl                  // an ASCII control character
 	sawHigh                     // a byte outside ASCII
+	sawEncoded                  // a byte with which the encoding of a character may begin
 )
 
 // byteFlags says for every byte what it means for the first pass.
@@ -30,6 +31,9 @@ var byteFlags = func() (t [256]byte) {
 	}
 	for _, c := range []byte(triggers) {
 		t[c] |= sawTrigger
+	}
+	for _, c := range []byte("%\\&\xe2\xea\xef") { // the last three begin the full-width forms, ∶ and ꞉, and U+FFFD
+		t[c] |= sawEncoded
 	}
 	return t
 }()
@@ -78,33 +82,27 @@ func runeSpace(r rune) (asciiSpace byte) {
 	return 0
 }
 
-// highIsClean reports whether every rune outside ASCII may pass, and whether U+FFFD is among them.
-func highIsClean(s string) (clean, replaced bool) {
+// highIsClean reports whether every rune outside ASCII may pass.
+func highIsClean(s string) bool {
 	for i := 0; i < len(s); {
 		if s[i] < utf8.RuneSelf {
 			i++
 			continue
 		}
 		r, n := utf8.DecodeRuneInString(s[i:])
-		if r == utf8.RuneError {
-			if n == 1 {
-				return false, true
-			}
-			replaced = true
-		}
-		if runeSpace(r) != 0 || runeIsHidden(r) {
-			return false, replaced
+		if r == utf8.RuneError && n == 1 || runeSpace(r) != 0 || runeIsHidden(r) {
+			return false
 		}
 		i += n
 	}
-	return true, replaced
+	return true
 }
 
 // clean replaces what may not pass. Line ends of every kind become '\n', which the credential rules still
 // need and render turns into a space; other white space becomes a space; everything else that may not pass
 // becomes U+FFFD, one for each character, one for each byte that is not UTF-8 and one for each ANSI color,
 // erase or mode sequence (other escape sequences lose only their escape character, so that none can hide text).
-func clean(s string) (out string, replaced bool) {
+func clean(s string) string {
 	var b strings.Builder
 	b.Grow(len(s) + 16)
 	for i := 0; i < len(s); {
@@ -126,7 +124,6 @@ func clean(s string) (out string, replaced bool) {
 					i += ansi(s[i:])
 				}
 				b.WriteRune(utf8.RuneError)
-				replaced = true
 			}
 			i++
 			continue
@@ -138,14 +135,11 @@ func clean(s string) (out string, replaced bool) {
 			if runeIsHidden(r) {
 				r = utf8.RuneError
 			}
-			if r == utf8.RuneError {
-				replaced = true
-			}
 			b.WriteRune(r)
 		}
 		i += n
 	}
-	return b.String(), replaced
+	return b.String()
 }
 
 // ansi returns how many bytes after the escape character at s[0] belong to a sequence that is known to be
@@ -169,21 +163,4 @@ func ansi(s string) int {
 		}
 	}
 	return 0
-}
-
-// skeleton is t without its U+FFFD, and for each byte of it the place in t. A credential that somebody laced
-// with invisible characters is recognized there.
-func skeleton(t string) (string, []int) {
-	b := make([]byte, 0, len(t))
-	at := make([]int, 0, len(t)+1)
-	for i := 0; i < len(t); {
-		if strings.HasPrefix(t[i:], "\uFFFD") {
-			i += 3
-			continue
-		}
-		b = append(b, t[i])
-		at = append(at, i)
-		i++
-	}
-	return string(b), append(at, len(t))
 }

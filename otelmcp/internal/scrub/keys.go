@@ -49,9 +49,11 @@ var (
 	// A name that ends in one of these is secret.
 	keyEnds = needles(`token pwd cookie cookies jwt signingkey encryptionkey masterkey accountkey sharedkey authkey
 		servicekey subscriptionkey functionskey sessionkey deploykey hmackey userpass dbpass codeverifier clientassertion
-		xamzsignature samlresponse samlassertion`)
+		xamzsignature samlresponse samlassertion appkey applicationkey adminkey licensekey presharedkey consumerkey unsealkey
+		writekey iokey provisiondevicekey authcode devicecode crumb sonarlogin gitlabsession mnemonic seedphrase recoverycode
+		recoverycodes backupcode backupcodes`)
 	keyIs = set(`auth xauth proxyauth basicauth httpauth authheader bearer pass pw otp totp creds jsessionid phpsessid
-		connectsid`)
+		connectsid pat xkey`)
 	// Such names say something about a secret, they do not hold one.
 	keyAbout = needles(`policy length len expired expiry expires expiresat expiresin type types count required field
 		enabled name names url uri endpoint endpoints server servers path file hint reset changed changedat strength
@@ -132,6 +134,9 @@ func sensitive(norm []byte, name string) bool {
 	}
 	if len(name) > 5 && strings.EqualFold(name[len(name)-4:], "pass") && !isAlnum(name[len(name)-5]) {
 		return true // DB_PASS, but not bypass
+	}
+	if n := len(name) - 4; n > 0 && (name[n] == '_' || name[n] == '-') && strings.EqualFold(name[n+1:], "pat") {
+		return true // GITHUB_PAT, a personal access token
 	}
 	if len(norm) < 3 {
 		return false

@@ -13,7 +13,8 @@
 //  2. Credentials are replaced by Redacted: JSON Web Tokens, PEM blocks, the values of Bearer and Basic, tokens
 //     of clouds, forges and other services that can be told by their prefix, the value after a name such as
 //     password or api_key in any of the usual notations, webhook addresses, and the user, query and fragment
-//     of a URI. It is done again as if the replaced characters were not there, so they cannot split a secret.
+//     of a URI. It is done again with the replaced characters taken out and encoded ones decoded (those of URLs,
+//     JSON, HTML, and full-width forms), so that they cannot hide a secret.
 //  3. What is longer than the cap is cut at the end of a character, with a note of how many bytes are missing.
 //
 // The result is never longer than the cap, is valid UTF-8 and one line, and does not change when it is scrubbed
@@ -103,27 +104,23 @@ func process(s string, j job) (string, int) {
 	if flags == 0 && j.dropped == 0 && len(t) <= j.limit {
 		return t, 0
 	}
-	replaced, dirty := false, flags&sawControl != 0
-	if !dirty && flags&sawHigh != 0 {
-		var ok bool
-		ok, replaced = highIsClean(t)
-		dirty = !ok
-	}
+	dirty := flags&sawControl != 0 || flags&sawHigh != 0 && !highIsClean(t)
 	if dirty {
-		t, replaced = clean(t)
+		t = clean(t)
 	}
+	encoded := (dirty || flags&sawEncoded != 0) && isEncoded(t)
 
 	shown := len(t)
 	if windowed {
 		shown = lastSafe(t)
 		j.dropped += len(t) - shown
 	}
-	spans := detect(t, j.mode, windowed, replaced)
+	spans := detect(t, j.mode, windowed, encoded)
 	if len(spans) > 0 || dirty || shown < len(t) {
 		t = render(t, spans, shown)
 		for i := 0; ; i++ {
 			// What was put in may have made something else recognizable; it hardly ever does.
-			if spans = detect(t, j.mode, false, replaced); len(spans) == 0 {
+			if spans = detect(t, j.mode, false, encoded); len(spans) == 0 {
 				break
 			}
 			if i == rounds {
@@ -136,7 +133,7 @@ func process(s string, j job) (string, int) {
 	if len(t) <= j.limit && (j.dropped == 0 || !j.note) {
 		return t, j.dropped
 	}
-	return shorten(t, j, replaced)
+	return shorten(t, j, encoded)
 }
 
 // lastSafe returns where to end a text of which only the beginning was looked at: before the last word that
@@ -186,7 +183,7 @@ func render(t string, spans []span, limit int) string {
 }
 
 // shorten cuts t to the limit, its note included, so that what is left is as settled as t is.
-func shorten(t string, j job, replaced bool) (string, int) {
+func shorten(t string, j job, encoded bool) (string, int) {
 	total := len(t) + j.dropped
 	room := j.limit
 	if j.note {
@@ -201,7 +198,7 @@ func shorten(t string, j job, replaced bool) (string, int) {
 		if j.note {
 			out += noteHead + strconv.Itoa(total-cut) + noteTail
 		}
-		spans := detect(out, j.mode, false, replaced)
+		spans := detect(out, j.mode, false, encoded)
 		if len(spans) == 0 {
 			return out, total - cut
 		}

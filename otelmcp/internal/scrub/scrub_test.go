@@ -106,7 +106,7 @@ func TestText(t *testing.T) {
 		{"secret => 'hunter2'", "secret => '[REDACTED]'"},
 		{"API_KEY='hun''ter2'", "API_KEY='[REDACTED]'"},
 		{`DB_PASS="hunter2" run`, `DB_PASS="[REDACTED]" run`},
-		{`token="""hunter2"""`, `token="[REDACTED]"`},
+		{`token="""hunter2"""`, `token="""[REDACTED]"""`},
 		{"api-key: abc123", "api-key: [REDACTED]"},
 		{"apikey abc", "apikey abc"},
 		{"X-Api-Key: abc123", "X-Api-Key: [REDACTED]"},
@@ -135,7 +135,7 @@ func TestText(t *testing.T) {
 		{"opts[password]=hunter2", "opts[password]=[REDACTED]"},
 		{"env['SECRET'] = 'x1'", "env['SECRET'] = '[REDACTED]'"},
 		{"<password>hunter2</password>", "<password>[REDACTED]</password>"},
-		{"&quot;password&quot;:&quot;hunter2&quot;}", "&quot;password&quot;:[REDACTED];}"},
+		{"&quot;password&quot;:&quot;hunter2&quot;}", "&quot;password&quot;:&quot;[REDACTED]&quot;}"},
 		{"run --password hunter2 -v", "run --password [REDACTED] -v"},
 		{`["--api-key", "hunter2"]`, `["--api-key", "[REDACTED]"]`},
 		{"password\x1b[0m=\x1b[31mhunter2", "password\uFFFD=\uFFFD[REDACTED]"},
@@ -179,7 +179,7 @@ func TestText(t *testing.T) {
 		{"mongodb://u:p@h1:27017,h2:27017/db?w=1", "mongodb://[REDACTED]@h1:27017,h2:27017/db?[REDACTED]"},
 		{"root:hunter2@tcp(1.2.3.4:3306)/db", "[REDACTED]@tcp(1.2.3.4:3306)/db"},
 		{"dsn u:p@ss@db.example:5432/x failed", "dsn [REDACTED]@db.example:5432/x failed"},
-		{"https%3A%2F%2Fu%3Ap%40h%2F", "https%3A[REDACTED]"},
+		{"https%3A%2F%2Fu%3Ap%40h%2F", "https%3A%2F%2F[REDACTED]%40h%2F"},
 		{"GET /mcp?sig=abc&x=1 HTTP/1.1", "GET /mcp?[REDACTED] HTTP/1.1"},
 		{"users/{id}{?page,size*} at https://h/{x}{?page}", "users/{id}{?page,size*} at https://h/{x}{?page}"},
 		{"data:image/png;base64,iVBORw0KGgo= x", "data:image/png;base64,[REDACTED] x"},
@@ -401,6 +401,10 @@ var hostile = []string{
 	"password=,", "password:\"", "password=[", "\\", "\"", "token \"", " ", "\n", "=!", "%3D", "%25", "%3A%2F%2F", "%22", "?a=", "#", "{?", "<token>", ">",
 	"Bearer ", "Basic ", "Basic a", "authorization:", "cookie: ", "data:a/b;", "ghp_", "a.b.", "AKIA", "\u200b", "\x1b[", "\xff", "\uFFFD", "é", "&quot;:",
 	"--token ", "x:AA", "[REDACTED]", "password=[REDACTED]", "…[+1B]", "a b:", "api key provided: ", "hooks.slack.com/services/", "Q~",
+	`"value":"`, `"value":`, `{"name":"password",`, `name=password `, `["token","`, `["token",`, "password: |\n", "password: |\n  x\n", "password = <<E\n", "<<E\n", "curl -u 'a ", "curl -u a ",
+	"curl -p", "login -p ", "IDENTIFIED BY ", "IDENTIFIED BY '", "password '", "password for 'a' ", "login a password ", "code=a1", "code=a1b2c3d4e5f6 ", "sig=", `\u003c`, `\\`, `\n`, `\"`, "&amp;",
+	"&amp;amp;lt;", "&#6", "%2525", "%3A%2F%2F", "dapi", "1//0", "$2b$", "SSWS ", "＝", "：", "“", `"""`, `password="""`, "ghp_aaaa\n", "ghp_a1b2c3\n", "eyJa1b2c3d4\n", "A3-", "eyAi", "AAAAAAAAAAAAAAAAAAAAAA",
+	"pataaaaaaaaaaaaaa.", "a_secret_", ".atlasv1.", "-us1", "s.a1", "p", "0", "<<", "password p",
 }
 
 func TestLinear(t *testing.T) {
@@ -431,6 +435,22 @@ func TestLinear(t *testing.T) {
 				t.Errorf("%q: %v for 16 KiB, %v for 256 KiB", unit, a, b)
 				break
 			}
+		}
+	}
+	// All of them together, in a megabyte.
+	rnd := rand.New(rand.NewPCG(5, 6))
+	var b strings.Builder
+	for b.Len() < 1<<20 {
+		b.WriteString(hostile[rnd.IntN(len(hostile))])
+	}
+	for try := 1; ; try++ {
+		half, whole := took(b.String()[:1<<19]), took(b.String())
+		if whole <= 5*half {
+			break
+		}
+		if try == 5 {
+			t.Errorf("%v for half a megabyte, %v for a whole one", half, whole)
+			break
 		}
 	}
 	// With a cap the size of the text does not matter.
@@ -474,6 +494,9 @@ func FuzzScrub(f *testing.F) {
 		f.Add(s, "", uint8(i), uint16(100))
 		f.Add(s, s, uint8(i*3), uint16(5000))
 	}
+	for i, c := range notations {
+		f.Add(c.in, c.want, uint8(i), uint16(2000))
+	}
 	f.Fuzz(func(t *testing.T, before, after string, which uint8, limit uint16) {
 		holds(t, before, after, int(which), int(limit))
 	})
@@ -507,8 +530,12 @@ var canaries = func() []string {
 	} {
 		canaries = append(canaries, tokens[k])
 	}
+	for _, k := range []string{"databricks", "supabase", "fly", "doppler cli", "dynatrace", "google refresh", "bedrock", "alibaba", "pinecone", "salesforce", "bcrypt"} {
+		canaries = append(canaries, " "+issued[k]+" ")
+	}
 	return append(canaries, " password=CANARYCANARY99 ", `"password":"CANARYCANARY99"`, " Authorization: Bearer CANARYCANARY99\n", "\nCookie: sid=CANARYCANARY99\n",
-		" Bearer CANARYCANARY99 ", " https://user:CANARYCANARY99@h.example/ ", " https://h.example/?q=CANARYCANARY99 ", "\napi_key: CANARYCANARY99\n")
+		" Bearer CANARYCANARY99 ", " https://user:CANARYCANARY99@h.example/ ", " https://h.example/?q=CANARYCANARY99 ", "\napi_key: CANARYCANARY99\n",
+		"\n{\"name\":\"password\",\"value\":\"CANARYCANARY99\"}\n", "\npassword: |\n  CANARYCANARY99\n", " curl -u bob:CANARYCANARY99 ", " IDENTIFIED BY CANARYCANARY99 ", " password＝CANARYCANARY99 ", `\u003cpassword\u003eCANARYCANARY99\u003c/`)
 }()
 
 // holds asserts what must hold whatever the text: the form of the output, that it stays as it is, and that a
@@ -516,7 +543,7 @@ var canaries = func() []string {
 func holds(t *testing.T, before, after string, which, limit int) {
 	t.Helper()
 	canary := canaries[which%len(canaries)]
-	secret := canary
+	secret := strings.TrimSpace(canary)
 	if strings.Contains(canary, "CANARY99") {
 		secret = "CANARYCANARY99"
 	}

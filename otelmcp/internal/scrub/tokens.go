@@ -3,211 +3,122 @@
 
 package scrub
 
-// This file holds the credentials that can be told by how they begin.
+// This file recognizes tokens by their form: by how they begin, and by their parts.
 
-// prefix is how a kind of token begins, up to and with the byte at which the scanner looks for it (_ - or .).
-type prefix struct {
-	s        string
-	min      int  // bytes of the token after the prefix, at least
-	dots     bool // the token has dots in it
-	bound    bool // what is before the prefix must not be a letter or digit
-	mixed    bool // the token must have a digit or capital, or a long run without _ and -: the prefix is a usual word
-	toTheEnd bool // everything after it is secret
-}
-
-var prefixes = [...]prefix{
-	// forges and registries
-	{s: "ghp_", min: 16},
-	{s: "gho_", min: 16},
-	{s: "ghu_", min: 16},
-	{s: "ghs_", min: 16, dots: true},
-	{s: "ghr_", min: 16},
-	{s: "github_pat_", min: 16},
-	{s: "glpat-", min: 12, dots: true},
-	{s: "gldt-", min: 16},
-	{s: "glrt-", min: 16, dots: true},
-	{s: "glptt-", min: 16},
-	{s: "glcbt-", min: 16},
-	{s: "glimt-", min: 16},
-	{s: "glsoat-", min: 16},
-	{s: "gloas-", min: 16},
-	{s: "glft-", min: 16},
-	{s: "glagent-", min: 16},
-	{s: "npm_", min: 20, mixed: true},
-	{s: "pypi-", min: 16, mixed: true},
-	{s: "rubygems_", min: 16, mixed: true},
-	{s: "dckr_pat_", min: 16},
-	{s: "dckr_oat_", min: 16},
-	// chat
-	{s: "xoxa-", min: 8},
-	{s: "xoxb-", min: 8},
-	{s: "xoxp-", min: 8},
-	{s: "xoxr-", min: 8},
-	{s: "xoxs-", min: 8},
-	{s: "xoxe-", min: 8},
-	{s: "xoxe.", min: 8, dots: true},
-	{s: "xoxc-", min: 8},
-	{s: "xoxd-", min: 8},
-	{s: "xapp-", min: 10},
-	// model providers
-	{s: "sk-ant-", min: 8},
-	{s: "sk-proj-", min: 8},
-	{s: "sk-or-", min: 16, mixed: true},
-	{s: "sk-svcacct-", min: 8},
-	{s: "sk-admin-", min: 16, mixed: true},
-	{s: "sk-", min: 16, bound: true, mixed: true},
-	{s: "hf_", min: 20, mixed: true},
-	{s: "r8_", min: 20, mixed: true},
-	{s: "gsk_", min: 20, mixed: true},
-	{s: "xai-", min: 20, mixed: true},
-	{s: "pplx-", min: 20, mixed: true},
-	{s: "nvapi-", min: 20, mixed: true},
-	{s: "tvly-", min: 16, mixed: true},
-	// clouds and platforms
-	{s: "ya29.", min: 12, dots: true},
-	{s: "GOCSPX-", min: 12},
-	{s: "dop_v1_", min: 16},
-	{s: "doo_v1_", min: 16},
-	{s: "dor_v1_", min: 16},
-	{s: "hvs.", min: 16, mixed: true},
-	{s: "hvb.", min: 16, mixed: true},
-	{s: "hvr.", min: 16, mixed: true},
-	{s: "dp.pt.", min: 16},
-	{s: "dp.st.", min: 16, dots: true},
-	{s: "glsa_", min: 16},
-	{s: "glc_", min: 20, mixed: true},
-	{s: "sntrys_", min: 16, mixed: true},
-	{s: "sntryu_", min: 16, mixed: true},
-	{s: "NRAK-", min: 16},
-	{s: "PMAK-", min: 16},
-	{s: "lin_api_", min: 16},
-	{s: "figd_", min: 16, mixed: true},
-	{s: "ntn_", min: 20, mixed: true},
-	{s: "shpat_", min: 16},
-	{s: "shpss_", min: 16},
-	{s: "shpca_", min: 16},
-	{s: "shppa_", min: 16},
-	{s: "pscale_tkn_", min: 16},
-	{s: "pscale_pw_", min: 16},
-	{s: "AGE-SECRET-KEY-", min: 16},
-	{s: "PuTTY-User-Key-File-", toTheEnd: true},
-	// mail and payment
-	{s: "SG.", min: 24, dots: true, mixed: true},
-	{s: "key-", min: 32, bound: true, mixed: true},
-	{s: "xkeysib-", min: 16},
-	{s: "sk_live_", min: 8},
-	{s: "rk_live_", min: 8},
-	{s: "pk_live_", min: 8},
-	{s: "sk_test_", min: 8, mixed: true},
-	{s: "rk_test_", min: 8, mixed: true},
-	{s: "whsec_", min: 16},
-	{s: "sq0csp-", min: 16},
-	{s: "sq0atp-", min: 16},
-}
-
-// byTail finds the prefixes by their last byte but one.
-var byTail = func() (m [256][]uint8) {
-	for k, p := range prefixes {
-		c := p.s[len(p.s)-2]
-		m[c] = append(m[c], uint8(k))
-	}
-	return m
-}()
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // decideWithin bounds how far a token is read to decide whether it is one, which keeps the scan linear.
 const decideWithin = 256
 
-// token looks for a prefix that ends at i.
+// token looks for a prefix whose anchor is at i.
 func (s *scanner) token(i int) (next int) {
-	if i == 0 {
+	t := s.t
+	if i == 0 || t[i-1] >= utf8.RuneSelf {
 		return i + 1
 	}
-	t := s.t
-	for _, k := range byTail[t[i-1]] {
+	found := &anchored[anchorNumber[t[i]]][t[i-1]]
+	for k := found.from; k < found.to; k++ {
 		p := &prefixes[k]
-		if p.s[len(p.s)-1] != t[i] {
+		start := i - p.at
+		if start < 0 || len(t)-start < len(p.s) || t[start:start+len(p.s)] != p.s {
 			continue
 		}
-		start := i + 1 - len(p.s)
-		if start < 0 || t[start:i+1] != p.s || p.bound && start > 0 && isAlnum(t[start-1]) {
-			continue
+		if next, ok := s.issued(p, start, start+len(p.s)); ok {
+			return next
 		}
-		if p.toTheEnd {
-			return s.add(start, len(t))
-		}
-		n, run, longest, mixed := 0, 0, 0, false
-		for j := i + 1; j < len(t) && n < decideWithin; j++ {
-			c := t[j]
-			if !isWord(c) && (c != '.' || !p.dots) {
-				break
-			}
-			n++
-			if isAlnum(c) {
-				run++
-				longest = max(longest, run)
-				mixed = mixed || isDigit(c) || c <= 'Z'
-			} else {
-				run = 0
-			}
-		}
-		if n < p.min || p.mixed && !mixed && longest < 20 {
-			continue
-		}
-		end := i + 1 + n
-		for end < len(t) && (isWord(t[end]) || t[end] == '.' && p.dots) {
-			end++
-		}
-		return s.add(start, end)
 	}
 	return i + 1
 }
 
-// fixed recognizes the keys that have no punctuation: AWS, Google, Atlassian, Meta, Twilio.
-func (s *scanner) fixed(i int) (next int) {
+// issued redacts the token that begins at start and whose prefix ends at from, if it is one.
+func (s *scanner) issued(p *prefix, start, from int) (next int, ok bool) {
 	t := s.t
-	if len(t)-i < 16 {
-		return i + 1
+	if p.must&rest != 0 {
+		return s.add(start, len(t)), true
 	}
-	run := func(from, most int, ok func(byte) bool) int {
-		j := from
-		for j < len(t) && j-from < most && ok(t[j]) {
-			j++
-		}
-		return j - from
+	if p.must&bound != 0 && start > 0 && isAlnum(t[start-1]) {
+		return 0, false
 	}
-	rest := func(from int) int {
-		for from < len(t) && isWord(t[from]) {
-			from++
+	if p.left > 0 {
+		k := start
+		for k > 0 && start-k < decideWithin && isAlnum(t[k-1]) {
+			k--
 		}
-		return from
+		if start-k < p.left {
+			return 0, false
+		}
+		start = k
 	}
-	upper := func(c byte) bool { return c >= 'A' && c <= 'Z' || isDigit(c) }
-	hex := func(c byte) bool { return c >= 'a' && c <= 'f' || isDigit(c) }
-	switch t[i : i+4] {
-	case "AKIA", "ASIA", "ABIA", "ACCA":
-		if run(i+4, 12, upper) == 12 {
-			return s.add(i, rest(i+4))
+	j, n, run, longest, isMixed, isHex, has := from, 0, 0, 0, false, true, p.has == 0
+	for n < decideWithin {
+		if j = s.wrapped(j, false); j == len(t) || inAlphabets[t[j]]&p.abc == 0 {
+			break
 		}
-	case "AIza":
-		if run(i+4, 20, isWord) == 20 {
-			return s.add(i, rest(i+4))
-		}
-	case "ATAT", "ATCT", "ATBB":
-		if run(i+4, 24, isWord) == 24 {
-			end := rest(i + 4)
-			if end < len(t) && t[end] == '=' {
-				end = rest(end + 1)
-			}
-			return s.add(i, end)
+		c := t[j]
+		j++
+		n++
+		has = has || c == p.has
+		isHex = isHex && inAlphabets[c]&hex != 0
+		if isAlnum(c) {
+			run++
+			longest = max(longest, run)
+			isMixed = isMixed || c <= 'Z'
+		} else {
+			run = 0
 		}
 	}
 	switch {
-	case t[i:i+3] == "EAA" && run(i+3, 40, isAlnum) == 40:
-		return s.add(i, rest(i+3))
-	case t[i:i+2] == "SK" && run(i+2, 32, hex) == 32:
-		return s.add(i, rest(i+2))
+	case n < p.min, !has, p.must&mixed != 0 && !isMixed && longest < 20, p.must&opaque != 0 && !isOpaque(t[from:j]), p.must&unlikeHex != 0 && isHex,
+		p.most > 0 && n > p.most, (p.most > 0 || p.min == 0) && j < len(t) && isAlnum(t[j]):
+		return 0, false
 	}
-	return i + 1
+	for {
+		for j < len(t) && (isWord(t[j]) || inAlphabets[t[j]]&p.abc != 0) {
+			j++
+		}
+		k := s.wrapped(j, false)
+		if k == j {
+			return s.add(start, j), true
+		}
+		j = k
+	}
+}
+
+// wrapped returns where a token goes on that is broken at j into two lines; j if it is not. What goes on is no word:
+// it has letters and digits, or capitals inside, and nothing that belongs to it follows.
+func (s *scanner) wrapped(j int, dotted bool) int {
+	t := s.t
+	if j >= len(t) || t[j] != '\n' {
+		return j
+	}
+	from := j + 1
+	for from < len(t) && t[from] == ' ' && from-j < 16 {
+		from++
+	}
+	end, digits, letters, inner := from, false, false, false
+	for end < len(t) && end-from < decideWithin && (isWord(t[end]) || dotted && t[end] == '.' && end+1 < len(t) && isWord(t[end+1])) {
+		switch c := t[end]; {
+		case isDigit(c):
+			digits = true
+		case isLetter(c):
+			letters = true
+			inner = inner || c <= 'Z' && end > from && t[end-1] >= 'a'
+		}
+		end++
+	}
+	if end-from < 5 || !letters || !digits && !inner {
+		return j
+	}
+	if end == len(t) || isSpace(t[end]) || isQuote(t[end]) || strings.IndexByte(",;)}]<>&\\/+", t[end]) >= 0 || end-from == decideWithin {
+		return from
+	}
+	if t[end] == '.' && (end+1 == len(t) || isSpace(t[end+1])) || t[end] == '=' && (end+1 == len(t) || !isAlnum(t[end+1])) {
+		return from
+	}
+	return j
 }
 
 // jwt looks at a J that may be the third letter of a JSON Web Token, signed or encrypted.
@@ -216,10 +127,19 @@ func (s *scanner) jwt(i int) (next int) {
 	if i < 2 || t[i-2] != 'e' || t[i-1] != 'y' || i < s.notJWT {
 		return i + 1
 	}
-	j := i + 1
-	for j < len(t) && isWord(t[j]) {
-		j++
+	words := func(j int, dotted bool) int {
+		for {
+			for j < len(t) && (isWord(t[j]) || dotted && (t[j] == '.' || t[j] == '=')) {
+				j++
+			}
+			k := s.wrapped(j, true)
+			if k == j {
+				return j
+			}
+			j = k
+		}
 	}
+	j := words(i+1, false)
 	if j == len(t) && s.cut {
 		return s.add(i-2, j)
 	}
@@ -227,9 +147,7 @@ func (s *scanner) jwt(i int) (next int) {
 		s.notJWT = j
 		return i + 1
 	}
-	for j < len(t) && (isWord(t[j]) || t[j] == '.' || t[j] == '=') {
-		j++
-	}
+	j = words(j, true)
 	for t[j-1] == '.' {
 		j--
 	}
@@ -261,6 +179,16 @@ func (s *scanner) dot(i int) (next int) {
 				end++
 			}
 			return s.add(start, end)
+		}
+	}
+	// Airtable: pat and 14 characters, and 64 hexadecimal digits.
+	if start := i - 17; start >= 0 && t[start:start+3] == "pat" && (start == 0 || !isAlnum(t[start-1])) {
+		n := 0
+		for n+1 < len(rest) && n < 64 && inAlphabets[rest[n+1]]&hex != 0 {
+			n++
+		}
+		if n == 64 && wordRun(t[start:], 17) == 17 {
+			return s.add(start, i+1+n)
 		}
 	}
 	return s.token(i)

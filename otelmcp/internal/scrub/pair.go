@@ -1,0 +1,159 @@
+// Copyright The otelmcp Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package scrub
+
+// This file finds a name, a separator and a value that is secret by that name, in the notations in which such a
+// pair is written.
+
+import "strings"
+
+func (s *scanner) colon(i int) (next int) {
+	t := s.t
+	if strings.HasPrefix(t[i:], "://") {
+		return s.uri(i)
+	}
+	if i+1 >= len(t) {
+		return i + 1
+	}
+	if next, ok := s.telegram(i); ok {
+		return next
+	}
+	switch t[i+1] {
+	case '=':
+		return i + 1 // := is seen at the =
+	case ':':
+		if i+2 < len(t) && t[i+2] == ':' {
+			return i + 1
+		}
+		return s.pair(i, i+2, ':', true)
+	}
+	if i >= 4 && strings.EqualFold(t[i-4:i], "data") && (i == 4 || !isAlnum(t[i-5])) {
+		if next, ok := s.dataURI(i); ok {
+			return next
+		}
+	}
+	return s.pair(i, i+1, ':', s.mode == modeName && !isSpace(t[i+1]))
+}
+
+func (s *scanner) equals(i int) (next int) {
+	t, end, v := s.t, i, i+1
+	for n := 0; n < 3 && end > 0 && strings.IndexByte(":!<>=~+?", t[end-1]) >= 0; n++ {
+		end--
+	}
+	for v < len(t) && (t[v] == '=' || t[v] == '>' || t[v] == '~') {
+		v++
+	}
+	return s.pair(end, v, '=', false)
+}
+
+// name returns the name that ends before end, whether it was in quotes, and where it starts.
+func (s *scanner) name(end int) (name string, quoted bool, start int) {
+	t, j := s.t, end
+	for j > 0 && isSpace(t[j-1]) {
+		j--
+	}
+closers:
+	for range 4 {
+		if j == 0 {
+			break
+		}
+		switch c := t[j-1]; {
+		case isQuote(c):
+			quoted = true
+			j--
+			for j > 0 && t[j-1] == '\\' {
+				j--
+			}
+		case c == ']' || c == ')':
+			j--
+		default:
+			break closers
+		}
+	}
+	k := j
+	for k > 0 && j-k < maxKey && isKeyChar(t[k-1]) {
+		k--
+	}
+	return t[k:j], quoted, k
+}
+
+// pair looks at a separator that ends at v, after a name that ends at end. weak says that the separator is
+// one that also joins the parts of a name, so that a plain word after it is not a value.
+func (s *scanner) pair(end, v int, sep byte, weak bool) (next int) {
+	t := s.t
+	if v > len(t) {
+		return len(t)
+	}
+	name, quoted, start := s.name(end)
+	if name == "" {
+		return v
+	}
+	var buf [maxKey]byte
+	n := normalize(&buf, 0, name)
+	norm := buf[:n]
+	if !sensitive(norm, name) {
+		switch memberOf(norm) {
+		case memberName:
+			s.memberName(name, v)
+		case memberValue:
+			if end <= s.named || s.namedAfter(v) {
+				return s.value(v, sep, false, true, nil)
+			}
+		case memberCode:
+			return s.code(start, v, sep)
+		}
+		// "API key: x", "API key provided: x"
+		if quoted || n < 2 || start == 0 || t[start-1] != ' ' || n > 12 {
+			return v
+		}
+		last := name
+		if inSet(filler, name) {
+			last, _, start = s.name(start)
+			if SensitiveKey(last) {
+				return s.value(v, sep, weak, false, nil)
+			}
+			if start == 0 || t[start-1] != ' ' {
+				return v
+			}
+		}
+		if !inSet(second, last) {
+			return v
+		}
+		before, _, _ := s.name(start)
+		if before == "" || len(before)+len(last) > maxKey {
+			return v
+		}
+		n = normalize(&buf, normalize(&buf, 0, before), last)
+		if !sensitive(buf[:n], "") {
+			return v
+		}
+		return s.value(v, sep, weak, false, nil)
+	}
+	if sep == ':' && !quoted && start > 0 && t[start-1] == ' ' {
+		if before, _, _ := s.name(start); inSet(parser, before) {
+			return v
+		}
+	}
+	return s.value(v, sep, weak, quoted, norm)
+}
+
+// element looks at the end of an opening XML tag.
+func (s *scanner) element(i int) (next int) {
+	name, quoted, start := s.name(i)
+	switch {
+	case name == "" || start == 0 || !SensitiveKey(name):
+		return i + 1
+	case quoted && i < s.named: // <entry key="password">
+		if end := strings.IndexByte(s.t[i+1:], '<'); end < 0 || !strings.HasPrefix(s.t[i+1+end:], "</") {
+			return i + 1
+		}
+	case s.t[start-1] != '<' && s.t[start-1] != ':':
+		return i + 1
+	}
+	end := strings.IndexByte(s.t[i+1:], '<')
+	if end < 0 {
+		return s.add(i+1, len(s.t))
+	}
+	return s.add(i+1, i+1+end)
+}

@@ -22,10 +22,13 @@ import (
 )
 
 const (
-	// maxLines bounds the lines of one window, and maxSeen the memory for
-	// lines that were said in it.
+	// maxLines bounds the lines of one window, maxSeen how many are remembered as said
+	// in it, and maxLine the bytes of one: some of them quote what a peer sent. What is
+	// longer than maxText is not looked at further.
 	maxLines = 20
 	maxSeen  = 64
+	maxLine  = 2 << 10
+	maxText  = 16 << 10
 	window   = 10 * time.Minute
 
 	redacted = "[redacted]"
@@ -86,7 +89,7 @@ func (d *diagnostics) once(text string) {
 // line makes one line without credentials of text, and begins a new window if
 // it is time; d.mu is held.
 func (d *diagnostics) line(text string) string {
-	text = redact(strings.Join(strings.Fields(text), " "))
+	text = shortened(redact(strings.Join(strings.Fields(shortened(text, maxText)), " ")), maxLine)
 	if now := d.now(); now.Sub(d.begun) >= window {
 		if d.skipped > 0 {
 			fmt.Fprintf(d.w, "otelmcp: %d more lines were not shown\n", d.skipped)
@@ -95,6 +98,14 @@ func (d *diagnostics) line(text string) string {
 		clear(d.seen)
 	}
 	return text
+}
+
+// shortened is text, if it has no more bytes than limit, or a beginning of it.
+func shortened(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit], "") + " …"
 }
 
 // write writes a line, unless the window is full; d.mu is held.

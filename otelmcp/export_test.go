@@ -3,6 +3,13 @@
 
 package otelmcp
 
+import (
+	"context"
+	"iter"
+
+	"github.com/mark3labs/mcp-go/client/transport"
+)
+
 // What the tests, which are outside of the package, have to see of its inside.
 
 // HTTPServersUp returns how many HTTP servers are watched for their shutdown,
@@ -33,4 +40,79 @@ func ServerFields() map[string]bool {
 		"tracer": fieldTracer.known, "propagator": fieldPropagator.known, "metaPropagator": fieldMetaPropagator.known,
 		"toolFilters": fieldToolFilters.known, "promptFilters": fieldPromptFilters.known,
 	}
+}
+
+// Kept are how many entries the tables of an instrumentation have.
+func Kept(i *Instrumentation) map[string]int {
+	n := map[string]int{}
+	for range i.edges.notices.table.All() {
+		n["notices"]++
+	}
+	for range i.edges.asked.All() {
+		n["asked"]++
+	}
+	i.edges.http.streams.Range(func(_, v any) bool {
+		a := v.(*answers)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		n["posted"] += len(a.open)
+		return true
+	})
+	if m := i.names.m.Load(); m != nil {
+		n["names"] = len(*m)
+	}
+	n["tasks"] = len(i.tasks.m)
+	return n
+}
+
+// NoticesHeld returns how many cancellations are remembered.
+func NoticesHeld(i *Instrumentation) int { return Kept(i)["notices"] }
+
+// AdmitNames has the names of registered tools told apart.
+func AdmitNames(i *Instrumentation, names iter.Seq[string]) {
+	for name := range names {
+		i.names.admit(i.rec, name)
+	}
+}
+
+// AddTasks remembers tasks with these ids, of calls of one tool.
+func AddTasks(i *Instrumentation, tool string, ids iter.Seq[string]) {
+	m := &message{}
+	m.init(i, context.Background())
+	m.Tool.Text = tool
+	for id := range ids {
+		i.tasks.add(i, id, m)
+	}
+}
+
+// CombineArguments makes the attributes for n combinations of the arguments of a tool
+// that has these, and returns what keeps them.
+func CombineArguments(i *Instrumentation, names []string, n uint64) any {
+	properties := map[string]struct{}{}
+	for _, name := range names {
+		properties[name] = struct{}{}
+	}
+	a := newArguments(properties)
+	for mask := uint64(1); mask <= n; mask++ {
+		a.named(i.rec, mask<<32)
+	}
+	return a
+}
+
+// ListedTools returns what is known of the tools that the server of a wrapped
+// transport has listed, and the bytes that the names of their arguments take.
+func ListedTools(t transport.Interface) (n, bytes int) {
+	m := remoteOf(t).tools.m.Load()
+	for _, a := range *m {
+		bytes += a.bytes()
+	}
+	return len(*m), bytes
+}
+
+// InputsHeld returns how many inputs a wrapped transport's server waits for.
+func InputsHeld(t transport.Interface) (n int) {
+	for range remoteOf(t).inputs.All() {
+		n++
+	}
+	return n
 }

@@ -22,6 +22,7 @@ import (
 const (
 	maxStanding = 64 << 10 // bytes of an introspection response
 	maxCached   = 1024     // tokens of each kind
+	maxHeld     = 16 << 20 // bytes of what was said of them, of each kind
 	maxRunning  = 256      // requests at a time; a caller that gives up does not end its own
 
 	// refusedTime is how long a token that is not active stays so: long enough for one
@@ -36,6 +37,7 @@ type digest [sha256.Size]byte
 type standing struct {
 	active bool
 	claims claims // of a token that is or was active
+	size   int    // bytes that they take
 	until  time.Time
 }
 
@@ -100,9 +102,14 @@ func (i *introspector) finish(d digest, s standing, err error) {
 	}
 }
 
-// put keeps m within its bound. What is out of date goes first.
+// put keeps m within its bounds. What is out of date goes first.
 func put(m map[digest]standing, d digest, s standing, now time.Time) {
-	if _, ok := m[d]; !ok && len(m) >= maxCached {
+	delete(m, d)
+	held := s.size
+	for _, other := range m {
+		held += other.size
+	}
+	for len(m) > 0 && (len(m) >= maxCached || held > maxHeld) {
 		var victim digest
 		for k, old := range m {
 			victim = k
@@ -110,9 +117,33 @@ func put(m map[digest]standing, d digest, s standing, now time.Time) {
 				break
 			}
 		}
+		held -= m[victim].size
 		delete(m, victim)
 	}
 	m[d] = s
+}
+
+// sizeOf is about how many bytes v takes, which encoding/json made: an element of two
+// bytes can take twenty times as many.
+func sizeOf(v any) int {
+	const value, table = 24, 64
+	switch v := v.(type) {
+	case string:
+		return value + len(v)
+	case []any:
+		size := value
+		for _, e := range v {
+			size += value + sizeOf(e)
+		}
+		return size
+	case map[string]any:
+		size := table
+		for k, e := range v {
+			size += table + len(k) + sizeOf(e)
+		}
+		return size
+	}
+	return value
 }
 
 func (i *introspector) ask(ctx context.Context, d digest, token string) (standing, error) {
@@ -136,9 +167,10 @@ func (i *introspector) ask(ctx context.Context, d digest, token string) (standin
 	case !ok:
 		return standing{}, unavailable("the introspection endpoint is of no help: "+failed(req.URL, "did not say whether the token is active", nil).Error(), nil)
 	case active:
-		return standing{active: true, claims: c, until: i.now().Add(i.ttl)}, nil
+		return standing{active: true, claims: c, size: sizeOf(map[string]any(c)), until: i.now().Add(i.ttl)}, nil
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return standing{claims: i.active[d].claims, until: i.now().Add(refusedTime)}, nil
+	was := i.active[d]
+	return standing{claims: was.claims, size: was.size, until: i.now().Add(refusedTime)}, nil
 }

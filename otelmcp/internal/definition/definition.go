@@ -24,11 +24,13 @@ import (
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
-// Max bounds a table in definitions, and MaxBytes in bytes of their JSON. Those beyond
-// it are not watched, and counted as refused.
+// Max bounds a table in definitions, MaxBytes in bytes of their JSON, and MaxSize the
+// bytes of one, so that a few leave room for others. Those beyond it are not watched,
+// and counted as refused.
 const (
 	Max      = 10000
-	MaxBytes = 64 << 20
+	MaxBytes = 32 << 20
+	MaxSize  = 256 << 10
 )
 
 // overhead is what a definition counts for beside its name and its JSON.
@@ -167,8 +169,12 @@ func (t *Table[T]) defineNew(made map[string]*Definition[T], all map[string]T) m
 		if made == nil {
 			made = make(map[string]*Definition[T])
 		}
-		made[name] = t.define(name, v)
-		bytes += made[name].size
+		d := t.define(name, v)
+		if was == nil && d.size > MaxSize {
+			continue
+		}
+		made[name] = d
+		bytes += d.size
 	}
 	return made
 }
@@ -187,7 +193,7 @@ func (t *Table[T]) replace(seen uint64, made map[string]*Definition[T], all map[
 	next := make(map[string]*Definition[T], min(len(all), Max))
 	bytes := 0
 	keep := func(name string, is *Definition[T]) (kept bool) {
-		if kept = bytes+is.size <= MaxBytes; kept {
+		if kept = is.size <= MaxSize && bytes+is.size <= MaxBytes; kept {
 			next[name] = is
 			bytes += is.size
 		}
@@ -269,7 +275,7 @@ func (t *Table[T]) see(name string, is *Definition[T]) (*Definition[T], []change
 		}
 	}
 	kept := is
-	if bytes <= MaxBytes {
+	if is.size <= MaxSize && bytes <= MaxBytes {
 		next[name] = is
 	} else { // what was known under the name is out of date
 		delete(next, name)

@@ -19,6 +19,5 @@ func Legible(s string) bool {
 	if flags&sawHigh == 0 {
 		return true
 	}
-	clean, _ := highIsClean(s)
-	return clean
+	return highIsClean(s)
 }

@@ -120,6 +120,6 @@ func (a *arriving) describe(m *message, d *operation.Decision) {
 	a.i.identify(&m.Operation)
 	m.Publish(operation.Parsed)
 	if l != nil {
-		l.decided(&e, d)
+		l.decided(a.Context, d)
 	}
 }

@@ -44,10 +44,9 @@ type message struct {
 	session  string              // the id that mcp-go gave its session
 	// integrity is what is odd about its session, if anything.
 	integrity string
-	// traceparent is what _meta said, as it stands there.
-	traceparent string
-	id          any    // as a hook told it
-	key         string // what an answer's id is compared by, as an edge read it
+	line      *line  // that it came on, on stdio
+	id        any    // as a hook told it
+	key       string // what an answer's id is compared by, as an edge read it
 
 	parsed  bool // a hook has shown the parsed request
 	settled bool // it is known how the request ended
@@ -55,7 +54,9 @@ type message struct {
 	// Set from the goroutine that runs a tool's handler. When the call became
 	// a task, that one outlives the operation.
 	handlerRan, panicked atomic.Bool
-	filter               sync.Once // what the filters decided is recorded
+	heeds                atomic.Bool // somebody asked whether its context has ended
+	failedFirst          atomic.Bool // the handler failed, and its context had not ended
+	filter               sync.Once   // what the filters decided is recorded
 }
 
 // answerKey is what the id of the message's answer is compared by; "" when it is
@@ -86,6 +87,25 @@ func (i *Instrumentation) messageOf(ctx context.Context) *message {
 		return nil
 	}
 	return m
+}
+
+// Done and Err are those of the context that the message is handled in. They tell
+// that somebody heeds its end.
+
+func (m *message) Done() <-chan struct{} {
+	m.heed()
+	return m.Context.Done()
+}
+
+func (m *message) Err() error {
+	m.heed()
+	return m.Context.Err()
+}
+
+func (m *message) heed() {
+	if !m.heeds.Load() {
+		m.heeds.Store(true)
+	}
 }
 
 // newMessage makes the operation of a request that is handled in ctx, or takes
@@ -129,7 +149,6 @@ func (p metaPropagator) ExtractMeta(ctx context.Context, meta *mcp.Meta) context
 
 // extractMeta takes the parent from _meta, when it names one.
 func (m *message) extractMeta(fields map[string]any) {
-	m.traceparent, _ = fields["traceparent"].(string)
 	m.Context, m.links = m.i.fromMeta(m.Context, fields)
 }
 

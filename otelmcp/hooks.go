@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
@@ -199,6 +200,7 @@ func (i *Instrumentation) onError(ctx context.Context, id any, _ mcp.MCPMethod, 
 	if m == nil {
 		return
 	}
+	heeded := m.heeds.Load()
 	m.settled = true
 	m.Code = operation.CodeInternalError // until err says better
 	if _, ok := errors.AsType[*server.UnparsableMessageError](err); ok && !m.parsed {
@@ -220,13 +222,25 @@ func (i *Instrumentation) onError(ctx context.Context, id any, _ mcp.MCPMethod, 
 	case errors.Is(err, context.DeadlineExceeded):
 		m.Outcome = semconv.OTelMCPOutcomeTimeout
 	case operation.CallersFault(m.Code):
-	// Handlers often hide the cause; an error after the request's own end is
-	// taken for its effect.
+	case !m.failedByEnd(ctx, err, heeded):
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		m.Outcome = semconv.OTelMCPOutcomeTimeout
-	case ctx.Err() != nil:
+	default:
 		m.Outcome = semconv.OTelMCPOutcomeCancelled
 	}
+}
+
+// failedByEnd reports whether err is an effect of the end of the request's context
+// ctx. An error that came before that end is none. One that is the context's own, or
+// quotes it, is one. Of any other, handlers often hide the cause, so it is taken for
+// one if somebody had heeded the context, from the handler on; a handler that let
+// nobody look at it cannot have failed by its end.
+func (m *message) failedByEnd(ctx context.Context, err error, heeded bool) bool {
+	end := ctx.Err()
+	if end == nil || m.failedFirst.Load() {
+		return false
+	}
+	return heeded || errors.Is(err, end) || errors.Is(err, context.Cause(ctx)) || strings.Contains(err.Error(), end.Error())
 }
 
 // settleTarget decides, for a request that failed, whether the name that it
@@ -295,8 +309,10 @@ func watched[F ~func(context.Context, Request) (Result, error), Request, Result 
 		}
 		returned := false
 		defer m.watchHandler(&returned)
+		m.heeds.Store(false) // only what comes from here on can make the handler fail
 		result, err := next(ctx, request)
 		returned = true
+		m.failedFirst.Store(err != nil && m.Context.Err() == nil)
 		return result, err
 	}
 }

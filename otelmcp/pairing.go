@@ -4,45 +4,43 @@
 package otelmcp
 
 // Pairing on stdio: which line a message of dispatch came on, and which line an
-// answer is for.
+// answer is for. mcp-go handles lines at the same time, and a peer may use an id as
+// often as it likes.
 //
-// mcp-go hands nothing of ours from the line to dispatch to the answer, and a
-// peer may use an id as often as it likes. What is known is this: a line waits
-// from before mcp-go has it until its answer is about to be written; mcp-go
-// answers after dispatch has ended; and what it answers without dispatch it
-// answers with few codes.
+// A line is in one of three places, by its id:
 //
-// A message whose id dispatch knows takes its line when it ends: one with its id
-// and method that no message has taken, rather one with its target and its trace
-// parent than another. A message whose id is not known (of a method that mcp-go
-// does not know, or where our hooks were not reached) stays loose until an answer
-// tells the id.
+//	arrived  mcp-go has it, and has not begun to handle it as a request
+//	handled  mcp-go's first hook has shown its bytes, and so said which line it is
+//	ended    dispatch is through with it, and its answer is about to be written
 //
-// An answer is for the first of these, and of several for the oldest:
+// The context that the hook was called in is an ancestor of the one that dispatch
+// is called in. So dispatch finds the very line that it is about; nothing is guessed.
 //
-//  1. a line with its id that was taken by a message which ended with its code
-//  2. a line with its id, and a loose message that fits the line and the code
-//  3. a line with its id that mcp-go answers with just this code, and without
-//     dispatch: another version, and what is in the place of an answer
-//  4. a spent answer with its id, if that is how mcp-go answers those
-//  5. a line with its id that nothing has taken
-//  6. what had to make room
-//  7. any line with its id
+// The answer alone is paired by what it says, its id and its code. It is for
 //
-// A line whose id was not read, being larger than what is looked at, comes after
-// those with the id: its id is not known before it is taken.
+//  1. a line that ended with this code, the newest: an answer is written as soon as
+//     its message ended, so that what ended long ago will have none
+//  2. a line that was handled and not dispatched, or that mcp-go answers without
+//     handling it, rather one that it rejects with just this code
 //
-// Every line is settled exactly once. One that has to make room before it is
-// answered is owed a record: the message, if it is dispatched, or else its answer,
-// gets that without a line, and at the end of the connection what is owed still is
-// recorded as unknown. One that has to make room after its message ended is
-// recorded then, and an answer is left over. A message that has no line, while no
-// line is owed a record, did not come on one (a program can dispatch a message
-// itself, in our context) and does not count on the ledger.
+// Every line is settled exactly once, also when it has to make room. One that ended
+// is recorded then, and so is one whose rejection is certain; one that is dispatched
+// is recorded when it ends. Of any other it is not known yet what becomes of it: it
+// is owed a record, which the next message or answer without a line gets, or at the
+// end nobody.
+//
+// Where the hook does not tell (the program replaced the hooks), a message waits as a
+// loose one for the answer to a line that fits it.
 
 import (
+	"context"
+	"reflect"
 	"slices"
+	"sync"
 	"time"
+
+	"github.com/mark3labs/mcp-go/mcp"
+	"github.com/mark3labs/mcp-go/server"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/jsonrpc"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
@@ -53,239 +51,263 @@ import (
 // pairs is what waits on one connection to be paired. The connection's lock is
 // held for all that it does.
 type pairs struct {
-	waiting *pending.Table[*line]    // for a message or an answer, by id
-	taken   *pending.Table[*line]    // by a message that ended, by id
-	loose   *pending.Table[*message] // by method
-	// spent are answers to requests of the server's that mcp-go dispatches in case
-	// it has given up the request. Nothing tells before it answers them.
+	arrived, handled, ended *pending.Table[*line] // by id
+	// inside are the lines that were handled and not dispatched, by context.
+	inside map[context.Context]*line
+	// spent are answers to requests of the server's. mcp-go handles them as requests
+	// if it has given up the request.
 	spent *pending.Table[*line] // by id
+	loose *pending.Table[*message]
+	// told says that the hook tells of lines, and traced that messages end.
+	told, traced bool
 	// owed is how many lines have made room and are not settled, and early how many
 	// were settled before their answer.
 	owed, early int
 }
 
+// maxPendingBytes bounds what the lines in one place keep alive.
+const maxPendingBytes = 8 << 20
+
 func newPairs() pairs {
 	return pairs{
-		waiting: pending.NewTable[*line](maxPending),
-		taken:   pending.NewTable[*line](maxPending),
-		loose:   pending.NewTable[*message](maxPending),
-		spent:   pending.NewTable[*line](maxAsked),
+		arrived: pending.NewSizedTable[*line](maxPending, maxPendingBytes),
+		handled: pending.NewSizedTable[*line](maxPending, maxPendingBytes),
+		ended:   pending.NewSizedTable[*line](maxPending, maxPendingBytes),
+		inside:  make(map[context.Context]*line),
+		spent:   pending.NewSizedTable[*line](maxAsked, maxPendingBytes),
+		loose:   pending.NewSizedTable[*message](maxPending, maxPendingBytes),
 	}
 }
 
-// line is a line that came in and waits for its end.
-type line struct {
-	e      jsonrpc.Envelope
-	key    string // what it waits under
-	size   int
-	unread int
-	since  time.Time
-	m      *message // that took it, as dispatch left it
-	spent  bool
-	// decisions are those of hooks, before dispatch.
-	decisions operation.Decisions
-	// cancelled says that the client asked for its end; target is the last id that
-	// it asked for, of a line whose own is not known.
-	cancelled bool
-	target    string
-}
-
-// unread is the key of lines that are larger than what is looked at, and whose
-// id did not stand in the beginning.
-const unread = "?"
-
-// add lets w wait, and reports whether another one made room for it.
-func (p *pairs) add(w *line) (full bool) {
-	_, full = p.waiting.Add(w.key, w)
-	if full {
-		p.owed++
-	}
-	return full
-}
-
-// fit tells how well m fits a line: 0 is best, and below that it does not.
-func (w *line) fit(m *message) int {
-	if w.decisions.Refused() {
-		return -1
-	}
-	huge := w.unread > 0 // what it does not tell can be anything
-	if w.e.Method != m.Method.Text && (!huge || w.e.Method != "") ||
-		w.e.Version != jsonrpc.Version && (!huge || w.e.Version != "") {
-		return -1
-	}
-	if huge {
-		return 1
-	}
-	fit := 0
-	if m.id != nil && w.e.Method == semconv.MCPMethodNameToolsCall && m.Tool.Text != w.e.Name ||
-		m.id != nil && w.e.Method == semconv.MCPMethodNamePromptsGet && m.Prompt.Text != w.e.Name {
-		fit += 2
-	}
-	if !w.e.TracedBy(m.traceparent) {
-		fit += 4
-	}
-	return fit
-}
-
-// ended says that dispatch is through with m. It returns the line that is over
-// because there was no room, and the message that is on no line, if there are such.
-func (p *pairs) ended(m *message) (over *line, stray *message) {
-	key := m.answerKey()
-	if key == "" {
-		old, full := p.loose.Add(m.Method.Text, m)
-		if !full {
-			return nil, nil
-		}
-		if over = p.settleLoose(old); over == nil {
-			return nil, old
-		}
-		p.early++
-		return over, nil
-	}
-	w, _ := p.best(func(w *line) int { return w.fit(m) }, key, unread)
-	if w != nil {
-		p.remove(w)
-	} else if w = p.takeOwed(); w == nil {
-		return nil, m
-	}
-	w.m = m
-	over, full := p.taken.Add(key, w)
-	if !full {
-		return nil, nil
-	}
-	p.early++
-	return over, nil
-}
-
-// best returns the waiting line under the keys, or of all, with the lowest rank
-// that is not below 0, and its rank. It is nil if there is none.
-func (p *pairs) best(rank func(*line) int, keys ...string) (best *line, least int) {
-	for w := range p.waiting.All(keys...) {
-		if r := rank(w); r >= 0 && (best == nil || r < least) {
-			if best, least = w, r; r == 0 {
-				break
-			}
+// add lets w wait. over are the lines that made room for it and are settled, and
+// refused is how many made room.
+func (p *pairs) add(w *line) (over []*line, refused int) {
+	evicted := p.arrived.AddSized(w.key, w, w.bytes())
+	for _, x := range evicted {
+		if x.certain() {
+			p.early++
+			over = append(over, x)
+		} else {
+			p.owed++
 		}
 	}
-	return best, least
+	return over, len(evicted)
 }
 
-// answered takes the line that an answer is for. It is nil if it is for none.
-func (p *pairs) answered(e *jsonrpc.Envelope) *line {
-	if w, ok := p.taken.TakeFunc(e.Key, func(w *line) bool { return w.m.answersWith(e.Code) != never }); ok {
-		return w
+// handling says that mcp-go handles, in ctx, the line with these bytes.
+func (p *pairs) handling(ctx context.Context, id, key string, b *signature) (refused int) {
+	p.told = true
+	same := func(w *line) bool { return w.signature == *b }
+	w, ok := p.arrived.TakeFunc(key, same)
+	if !ok {
+		w, ok = p.arrived.TakeFunc(unread, same)
 	}
-	if w, m := p.looseFor(e); m != nil {
-		p.tighten(m)
-		p.remove(w)
-		w.m = m
-		return w
+	if !ok {
+		w, ok = p.spent.TakeFunc(key, same)
 	}
-	w, rank := p.best(func(w *line) int { return w.rank(e.Code) }, e.Key, unread)
-	if e.Code == operation.CodeMethodNotFound && (w == nil || rank > rankRejected) {
-		if s, ok := p.spent.Take(e.Key); ok {
-			return s
+	if !ok {
+		w = p.takeOwed()
+	}
+	if w == nil { // the program dispatches itself, in our context
+		return 0
+	}
+	w.e.ID, w.e.Key, w.key = id, key, key
+	w.ctx, w.spent = ctx, false
+	p.inside[ctx] = w
+	evicted := p.handled.AddSized(key, w, w.bytes())
+	for _, x := range evicted {
+		x.gone = true
+		if !x.taken {
+			delete(p.inside, x.ctx)
+			p.owed++
 		}
 	}
-	if w == nil || rank == rankLast {
-		switch {
-		case p.early > 0:
-			p.early--
+	return len(evicted)
+}
+
+// within returns the line that is handled in a context that ctx derives from, if it
+// is not dispatched yet.
+func (p *pairs) within(ctx context.Context) *line {
+	if len(p.inside) == 0 {
+		return nil
+	}
+	for range maxDerived {
+		if ctx == nil || reflect.TypeOf(ctx).Kind() != reflect.Pointer {
 			return nil
-		case p.owed > 0:
-			w = p.takeOwed()
-			w.e = jsonrpc.Envelope{Kind: jsonrpc.Request, Version: jsonrpc.Version, ID: e.ID, Key: e.Key}
-			w.m = p.takeLoose(e)
+		}
+		if w := p.inside[ctx]; w != nil {
 			return w
 		}
-		if t, ok := p.taken.Take(e.Key); ok {
-			return t
-		}
+		ctx = parentOf(ctx)
 	}
-	if w != nil {
-		p.remove(w)
+	return nil
+}
+
+// dispatched returns the line that a message came on which is dispatched in ctx.
+func (p *pairs) dispatched(ctx context.Context) *line {
+	w := p.within(ctx)
+	if w == nil {
+		return nil
+	}
+	delete(p.inside, w.ctx)
+	w.ctx, w.taken = nil, true
+	if p.traced { // else there may be no other record of it than the line's
+		w.e.KeepMeta(0)
 	}
 	return w
 }
 
-func (p *pairs) remove(w *line) {
-	p.waiting.TakeFunc(w.key, func(x *line) bool { return x == w })
+// finished says that dispatch is through with m. It returns the lines that are over
+// because there was no room, and whether m came on no line.
+func (p *pairs) finished(m *message) (over []*line, stray bool) {
+	p.traced = true
+	w := m.line
+	switch nameless := m.Method.Text == ""; {
+	case w != nil && w.settled, w == nil && nameless:
+		return nil, false
+	case w == nil && p.told:
+		if w = p.takeOwed(); w == nil {
+			return nil, true
+		}
+	case w == nil:
+		for _, old := range p.loose.AddSized(m.Method.Text, m, m.bytes()) {
+			if w := p.settleLoose(old); w != nil {
+				p.early++
+				over = append(over, w)
+			}
+		}
+		return over, false
+	case w.gone:
+	default:
+		p.handled.TakeFunc(w.key, func(x *line) bool { return x == w })
+	}
+	size := w.bytes()
+	if m.Method.Text != "" { // else what stands in the place of an answer is recorded with its own
+		w.m = m
+		size += m.bytes()
+		if info := server.RequestProtocolInfoFromContext(m); info != nil && info.ProtocolVersion != "" {
+			size += w.size // the context keeps what _meta said of the client, which can be most of the line
+		}
+	}
+	if w.gone {
+		p.early++
+		return []*line{w}, false
+	}
+	over = p.ended.AddSized(w.key, w, size)
+	p.early += len(over)
+	return over, false
 }
 
-// The ranks of lines that no message took, for an answer.
-const (
-	rankRejected = iota
-	rankUntaken
-	rankUnread
-	rankLast
-)
-
-// rank says what an answer with the code is to w.
-func (w *line) rank(code int) int {
+// answered takes the line that an answer is for. It is nil if it is for none.
+func (p *pairs) answered(e *jsonrpc.Envelope) *line {
+	for _, how := range []int{certainly, perhaps} {
+		if w, ok := p.ended.TakeLast(e.Key, func(w *line) bool { return w.answersWith(e.Code) == how }); ok {
+			return w
+		}
+	}
+	w := p.rejected(e)
 	switch {
-	case w.unread > 0:
-		return rankUnread
-	case w.e.NullAnswer:
-		return rankRejected
-	case w.decisions.Refused():
-		if code == operation.CodeInvalidRequest {
-			return rankRejected
-		}
-		return rankLast
-	case w.e.Version != jsonrpc.Version:
-		if code == operation.CodeInvalidRequest {
-			return rankRejected
-		}
-		return rankLast
-	case w.e.Kind == jsonrpc.Response:
-		if code == operation.CodeMethodNotFound {
-			return rankRejected
-		}
-		return rankLast
+	case w != nil:
+		return w
+	case p.early > 0:
+		p.early--
+		return nil
 	}
-	return rankUntaken
+	if w = p.takeOwed(); w != nil {
+		w.e.Kind, w.e.Version, w.e.ID, w.e.Key = jsonrpc.Request, jsonrpc.Version, e.ID, e.Key
+		return w
+	}
+	w, _ = p.ended.Take(e.Key)
+	return w
 }
 
-// looseFor returns a waiting line that an answer can be for, and the loose message
-// that fits both best.
-func (p *pairs) looseFor(e *jsonrpc.Envelope) (best *line, m *message) {
-	if e.Key == "" || p.loose.Empty() {
-		return nil, nil
-	}
-	least := -1
-	for w := range p.waiting.All(e.Key, unread) {
-		methods := []string{w.e.Method}
-		if w.e.Method == "" { // it has not told
-			methods = nil
+// rejected takes the line that no message ended of, and that an answer is for.
+func (p *pairs) rejected(e *jsonrpc.Envelope) (best *line) {
+	var from *pending.Table[*line]
+	var m *message
+	least := impossible
+	consider := func(w *line, t *pending.Table[*line], exact bool) {
+		rank, x := w.rank(e.Code), (*message)(nil)
+		if !exact { // dispatch may have had it, and have told us nothing, or not which it was
+			rank = min(rank, unseen)
+			if x = p.fitting(w, e); x != nil {
+				rank = paired
+			}
 		}
-		for x := range p.loose.All(methods...) {
-			fit, answers := w.fit(x), x.answersWith(e.Code)
-			if rank := 2*fit + answers; fit >= 0 && answers != never && (least < 0 || rank < least) {
-				best, m, least = w, x, rank
+		if rank < least {
+			best, from, m, least = w, t, x, rank
+		}
+	}
+	for w := range p.handled.All(e.Key) {
+		if !w.taken || !p.traced {
+			consider(w, p.handled, p.traced)
+		}
+	}
+	for w := range p.arrived.All(e.Key, unread) {
+		if w.unheard() || !p.told {
+			consider(w, p.arrived, p.told)
+		}
+	}
+	if best == nil && e.Key == "" { // a line that was taken for JSON by its outline
+		for w := range p.arrived.All() {
+			if w.unread > 0 {
+				best, from = w, p.arrived // mcp-go has answered all that came before
 			}
 		}
 	}
-	return best, m
+	if best == nil {
+		return nil
+	}
+	from.TakeFunc(best.key, func(x *line) bool { return x == best })
+	if best.ctx != nil {
+		delete(p.inside, best.ctx)
+		best.ctx = nil
+	}
+	if m != nil {
+		p.loose.TakeFunc(m.Method.Text, func(x *message) bool { return x == m })
+		best.m = m
+	}
+	best.settled = true
+	return best
 }
 
-// takeLoose takes the oldest loose message that an answer can be for, whatever its
-// line; nil if there is none.
-func (p *pairs) takeLoose(e *jsonrpc.Envelope) (m *message) {
-	for x := range p.loose.All() {
-		if e.Key != "" && x.answersWith(e.Code) != never {
-			m = x
+// fitting returns the loose message that w may have come on, if mcp-go answers it
+// as e does.
+func (p *pairs) fitting(w *line, e *jsonrpc.Envelope) *message {
+	if p.loose.Empty() {
+		return nil
+	}
+	var methods []string
+	if w.e.Method != "" {
+		methods = []string{w.e.Method}
+	}
+	for m := range p.loose.All(methods...) {
+		if key := m.answerKey(); m.answersWith(e.Code) != never && (key == "" || key == e.Key) {
+			return m
+		}
+	}
+	return nil
+}
+
+// settleLoose pairs a loose message whose answer is not waited for any longer. It
+// is nil if it came on no line.
+func (p *pairs) settleLoose(m *message) *line {
+	var w *line
+	for x := range p.arrived.All() {
+		if x.e.Method == m.Method.Text && x.e.Version == jsonrpc.Version {
+			w = x
 			break
 		}
 	}
-	if m != nil {
-		p.tighten(m)
+	if w != nil {
+		p.arrived.TakeFunc(w.key, func(x *line) bool { return x == w })
+		w.m = m
+		return w
 	}
-	return m
-}
-
-// tighten takes m from the loose messages.
-func (p *pairs) tighten(m *message) {
-	p.loose.TakeFunc(m.Method.Text, func(x *message) bool { return x == m })
+	if w = p.takeOwed(); w != nil {
+		w.m = m
+	}
+	return w
 }
 
 // takeOwed returns a line in the place of one that has made room; nil if none has.
@@ -297,43 +319,27 @@ func (p *pairs) takeOwed() *line {
 	return &line{since: time.Now()}
 }
 
-// settleLoose pairs a loose message whose answer is not waited for any longer. It
-// is nil if it came on no line.
-func (p *pairs) settleLoose(m *message) *line {
-	w, _ := p.best(func(w *line) int { return w.fit(m) })
-	if w != nil {
-		p.remove(w)
-	} else if w = p.takeOwed(); w == nil {
-		return nil
-	}
-	w.m = m
-	return w
-}
-
-// decided keeps d on the line that the request e came on: the oldest that it can
-// be, and that nothing was decided about which d does not follow.
-func (p *pairs) decided(e *jsonrpc.Envelope, d *operation.Decision) {
-	for w := range p.waiting.All(e.Key) {
-		if w.e.Kind == jsonrpc.Request && w.e.Method == e.Method && w.e.Name == e.Name && !w.decisions.Refused() {
-			w.decisions.Add(d)
-			return
-		}
+// decided keeps d on the line that is handled in ctx.
+func (p *pairs) decided(ctx context.Context, d *operation.Decision) {
+	if w := p.within(ctx); w != nil {
+		w.decisions.Add(d)
 	}
 }
 
-// cancelled marks the lines that a client asks to end.
+// cancelled marks the lines that a client asks to end. mcp-go compares ids as text.
 func (p *pairs) cancelled(target string) {
-	const long = 128
 	if target == "" {
 		return
 	}
-	for w := range p.waiting.All("s"+target, "n"+target) { // mcp-go compares ids as text
-		w.cancelled = true
+	for _, t := range []*pending.Table[*line]{p.arrived, p.handled} {
+		for w := range t.All("s"+target, "n"+target) {
+			w.cancelled = true
+		}
 	}
-	if len(target) > long {
+	if len(target) > maxKept {
 		return
 	}
-	for w := range p.waiting.All(unread) {
+	for w := range p.arrived.All(unread) {
 		w.target = target
 	}
 }
@@ -348,10 +354,14 @@ func (p *pairs) drain() (over, spent []*line, stray []*message) {
 			stray = append(stray, m)
 		}
 	}
-	over = slices.Concat(over, p.taken.Drain(), p.waiting.Drain())
+	over = slices.Concat(over, p.ended.Drain(), p.handled.Drain(), p.arrived.Drain())
+	for _, w := range over {
+		w.settled = true
+	}
 	for p.owed > 0 {
 		over = append(over, p.takeOwed())
 	}
+	clear(p.inside)
 	return over, p.spent.Drain(), stray
 }
 
@@ -363,7 +373,17 @@ const (
 )
 
 // answersWith says whether mcp-go answers with the code, 0 being a result, for a
-// message that ended as m did.
+// line that ended.
+func (w *line) answersWith(code int) int {
+	if w.m != nil {
+		return w.m.answersWith(code)
+	}
+	if code == operation.CodeMethodNotFound { // of the method "", which nobody handles
+		return certainly
+	}
+	return never
+}
+
 func (m *message) answersWith(code int) int {
 	is := func(yes bool) int {
 		if yes {
@@ -387,9 +407,98 @@ func (m *message) answersWith(code int) int {
 	return is(code == 0 || code == operation.CodeInternalError) // no hook told
 }
 
+// The ranks of lines that no message ended of, for an answer.
+const (
+	paired = iota // with a message
+	expected
+	possible
+	unlikely
+	unseen
+	impossible
+)
+
+// rank says how likely a code answers w, when dispatch does not.
+func (w *line) rank(code int) int {
+	switch foretold := w.rejection(); {
+	case code == 0:
+		return impossible
+	case w.taken:
+		return unseen
+	case w.decisions.Refused():
+		if code == operation.CodeInvalidRequest {
+			return expected
+		}
+	case foretold == code:
+		return expected
+	case foretold == 0 && w.unread > 0, // it does not tell
+		foretold == 0 && (code == operation.CodeInvalidRequest || code == operation.CodeInternalError): // a hook refuses, or panics
+		return possible
+	}
+	return unlikely
+}
+
+// rejection is the code that mcp-go rejects w with before it dispatches it, as far as
+// the line tells; 0 if it does not.
+func (w *line) rejection() int {
+	e := &w.e
+	switch {
+	case e.Kind == jsonrpc.Malformed || e.Kind == jsonrpc.Batch:
+		return operation.CodeParseError
+	case e.Version != jsonrpc.Version:
+		return operation.CodeInvalidRequest
+	case e.NullAnswer:
+		return operation.CodeParseError
+	case !mcp.IsModernProtocol(e.MetaVersion):
+		return 0
+	case !e.Capable:
+		return operation.CodeInvalidParams
+	case !mcp.IsValidProtocolVersion(e.MetaVersion):
+		return mcp.UNSUPPORTED_PROTOCOL_VERSION
+	}
+	return 0
+}
+
+// unheard reports whether mcp-go may answer w without a word to the hook.
+func (w *line) unheard() bool {
+	return w.e.NullAnswer || w.e.Version != jsonrpc.Version || w.e.Silent || w.key == unread
+}
+
+// certain reports whether that, and with what, is beyond doubt.
+func (w *line) certain() bool {
+	return w.unread == 0 && (w.e.NullAnswer || w.e.Version != jsonrpc.Version)
+}
+
 // onlyDispatch reports whether mcp-go answers the line with the code only after
 // dispatch.
 func (w *line) onlyDispatch(code int) bool {
 	return slices.Contains([]int{0, operation.CodeMethodNotFound, operation.CodeInternalError, operation.CodeResourceNotFound}, code) ||
-		code == operation.CodeInvalidParams && !w.e.VersionInMeta && w.unread == 0
+		code == operation.CodeInvalidParams && w.unread == 0 && !mcp.IsModernProtocol(w.e.MetaVersion)
 }
+
+// maxDerived is how many contexts mcp-go may have derived, one from another, between
+// its first hook and dispatch. It is two.
+const maxDerived = 8
+
+// parentOf returns the context that a pointer of package context derives from, which
+// that has no function for, or nil.
+func parentOf(ctx context.Context) context.Context {
+	v := reflect.ValueOf(ctx).Elem()
+	if v.Kind() != reflect.Struct || v.NumField() == 0 {
+		return nil
+	}
+	f := v.Field(0)
+	if f.Kind() != reflect.Interface || !f.CanInterface() {
+		return nil
+	}
+	parent, _ := f.Interface().(context.Context)
+	return parent
+}
+
+// derivable reports whether parentOf knows package context.
+var derivable = sync.OnceValue(func() bool {
+	type key struct{}
+	first := context.WithValue(context.Background(), key{}, 1)
+	second, cancel := context.WithCancel(first)
+	defer cancel()
+	return parentOf(second) == first && parentOf(first) == context.Background()
+})

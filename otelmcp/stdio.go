@@ -9,6 +9,7 @@ package otelmcp
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"os"
 	"os/signal"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/jsonrpc"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/pending"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
@@ -39,9 +41,9 @@ func (i *Instrumentation) ServeStdio(ctx context.Context, opts ...server.StdioOp
 
 // Listen serves the server on in and out as server.StdioServer's Listen does,
 // with every line in both directions recorded. Every byte passes unchanged and at
-// once; of a line only the first MiB is looked at. Where the id stands behind that,
-// two such lines that are in flight at once can be taken for each other, as far as
-// their sizes go.
+// once; of a line only the first MiB is looked at, and of the rest what stands on its
+// top level. What waits for an answer keeps at most a few dozen MiB, whatever its
+// client sends; what has to make room is recorded then, and counted as refused.
 //
 // mcp-go has one stdio session for the whole process: a server can listen once at
 // a time, and two servers that listen at once mix up their sessions' state.
@@ -71,6 +73,9 @@ type lines struct {
 	asked *askedTable
 	// adopted says that a message was dispatched in our context.
 	adopted atomic.Bool
+	// due is a large line that mcp-go is through with when it reads on, unless it
+	// handles it as a request.
+	due atomic.Pointer[line]
 
 	mu     sync.Mutex
 	pairs  pairs
@@ -78,6 +83,8 @@ type lines struct {
 	lost   bool             // messages are dispatched in a context that is not ours
 	known  *session.Session // remembered beyond its end, which comes before ours
 	closed bool             // mcp-go is through; what is still read goes nowhere
+	// writers is how many lines are being written.
+	writers int
 }
 
 // Value makes the edge findable from the contexts that derive from it.
@@ -88,34 +95,74 @@ func (l *lines) Value(key any) any {
 	return l.Context.Value(key)
 }
 
-// adopt leaves the message to dispatch: nothing tells which line it was until it
-// ends.
+// handling is told by mcp-go's first hook, in the context that mcp-go handles the
+// message in, of a request that it begins to handle.
+func (l *lines) handling(ctx context.Context, id, raw any) {
+	b, ok := raw.(json.RawMessage)
+	if !ok || !derivable() || l.i.messageOf(ctx) != nil { // a handler's own call
+		return
+	}
+	if s := server.ClientSessionFromContext(ctx); s == nil || s.SessionID() != stdioKey {
+		return // a program's own dispatch, in the context of the connection
+	}
+	l.adopted.Store(true)
+	text, key := jsonrpc.ID(id)
+	b = bytes.Trim(b, space)
+	sig := signatureOf(b[:min(len(b), maxLook)], len(b))
+	l.mu.Lock()
+	refused := l.pairs.handling(ctx, keptName(text), pending.Key(key), &sig)
+	l.mu.Unlock()
+	l.refuse(refused)
+}
+
+// refuse counts lines that made room.
+func (l *lines) refuse(n int) {
+	for range n {
+		l.i.rec.Refuse(semconv.OTelMCPRefusedReasonPendingTable)
+	}
+}
+
+// adopt leaves the message to dispatch, until it ends.
 func (l *lines) adopt(ctx context.Context) *message {
 	l.adopted.Store(true)
 	m := &message{edge: l, onLedger: true}
 	m.init(l.i, ctx)
+	l.mu.Lock()
+	m.line = l.pairs.dispatched(ctx)
+	l.mu.Unlock()
 	return m
 }
 
 // ended keeps m until its answer is written.
 func (l *lines) ended(m *message) {
 	defer l.i.rec.Guard()
-	if m.Method.Text == "" { // what stands in the place of an answer is recorded with its own answer
-		return
-	}
+	m.slim()
 	l.mu.Lock()
-	over, stray := l.pairs.ended(m)
-	closed := l.closed
+	over, stray := l.pairs.finished(m)
+	closed, busy := l.closed, l.writers > 0
 	l.mu.Unlock()
-	if over != nil {
-		l.i.rec.Refuse(semconv.OTelMCPRefusedReasonPendingTable)
-		l.finish(over, nil, 0, false)
+	l.refuse(len(over))
+	for _, w := range over {
+		l.makeRoom(w, busy)
 	}
-	if stray != nil {
-		l.offLedger(stray)
+	if stray {
+		l.offLedger(m)
 	}
 	if closed {
 		l.drain()
+	}
+}
+
+// makeRoom ends a line that had to make room. busy says that something is being
+// written, for which its answer may wait.
+func (l *lines) makeRoom(w *line, busy bool) {
+	switch {
+	case w.m == nil:
+		l.record(w, &jsonrpc.Envelope{Code: w.rejection()}, 0, false)
+	case !busy && !w.gone:
+		l.unanswered(w)
+	default:
+		l.finish(w, nil, 0, false)
 	}
 }
 
@@ -126,23 +173,48 @@ func (*lines) offLedger(m *message) {
 }
 
 // read is told of a line that came in.
-func (l *lines) read(raw []byte, size int) {
+func (l *lines) read(r *rawLine) {
 	defer l.i.rec.Guard()
-	i := l.i
-	i.edges.ledger.arrive()
+	l.i.edges.ledger.arrive()
 	l.session() // which may be over when the line is
-	w := &line{size: size, since: time.Now(), unread: size - len(raw)}
-	whole := w.unread == 0
-	if whole {
-		w.e = jsonrpc.Parse(raw)
-	} else {
-		w.e, _ = jsonrpc.Head(raw)
+	w := &line{size: r.size, since: time.Now(), unread: r.length - len(r.text)}
+	w.e = r.envelope()
+	w.key = pending.Key(w.e.Key)
+	w.signature = signatureOf(r.text, r.length)
+	if w.unread == 0 {
+		l.sort(w)
+		return
 	}
-	w.key = w.e.Key
-	switch {
-	case !whole && w.key == "":
+	if w.e.Key == "" && !w.e.NullAnswer && w.e.Kind != jsonrpc.Notification {
 		w.key = unread
-	case w.e.Answers != "" && answered(l.asked, w.e.Answers, &w.e, size):
+	}
+	due := w.e.Answers != "" || w.e.Silent // if it is JSON, which is not known
+	l.wait(w)
+	if due {
+		l.due.Store(w)
+	}
+}
+
+// through is told that mcp-go reads on. What it does not hand to another goroutine
+// it is through with.
+func (l *lines) through() {
+	w := l.due.Swap(nil)
+	if w == nil {
+		return
+	}
+	defer l.i.rec.Guard()
+	l.mu.Lock()
+	_, waits := l.pairs.arrived.TakeFunc(w.key, func(x *line) bool { return x == w })
+	l.mu.Unlock()
+	if waits {
+		l.sort(w)
+	}
+}
+
+// sort settles a line that is not answered, and lets any other wait.
+func (l *lines) sort(w *line) {
+	switch {
+	case w.e.Answers != "" && answered(l.asked, w.e.Answers, &w.e, w.size):
 		w.spent = true // the end of a request of the server's, and recorded there
 	case w.e.NullAnswer:
 		w.key = ""
@@ -158,23 +230,30 @@ func (l *lines) read(raw []byte, size int) {
 
 // wait lets a line wait for its answer.
 func (l *lines) wait(w *line) {
+	w.slim()
+	var over []*line
+	refused, forgotten := 0, 0
 	l.mu.Lock()
-	closed, full, known := l.closed, false, w.spent
+	closed, busy := l.closed, l.writers > 0
 	switch {
-	case closed || w.spent && w.e.Silent: // there will be none
+	case w.spent && (closed || w.e.Silent): // there will be no answer
+		forgotten = 1
+	case closed:
 	case w.spent:
-		_, known = l.pairs.spent.Add(w.key, w)
+		forgotten = len(l.pairs.spent.AddSized(w.key, w, w.bytes()))
 	default:
-		full = l.pairs.add(w)
+		over, refused = l.pairs.add(w)
 	}
 	l.mu.Unlock()
-	switch {
-	case known:
+	l.refuse(refused)
+	for _, x := range over {
+		l.makeRoom(x, busy)
+	}
+	for range forgotten {
 		l.forget()
-	case closed:
+	}
+	if closed && !w.spent {
 		l.finish(w, nil, 0, true)
-	case full:
-		l.i.rec.Refuse(semconv.OTelMCPRefusedReasonPendingTable)
 	}
 }
 
@@ -185,10 +264,10 @@ func (l *lines) forget() {
 }
 
 // decided is told of a decision about a request that dispatch does not have yet.
-func (l *lines) decided(e *jsonrpc.Envelope, d *operation.Decision) {
+func (l *lines) decided(ctx context.Context, d *operation.Decision) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.pairs.decided(e, d)
+	l.pairs.decided(ctx, d)
 }
 
 func (l *lines) cancelled(target string) {
@@ -214,14 +293,17 @@ type sending struct {
 
 // writing is told of a line before it is written: the other side can act on it
 // before the write returns.
-func (l *lines) writing(raw []byte) (s sending) {
-	s.outgoing = readOutgoing(raw, len(raw))
+func (l *lines) writing(raw []byte, size int) (s sending) {
+	s.outgoing = readOutgoing(raw, size)
+	s.e.Key = pending.Key(s.e.Key)
+	l.mu.Lock()
+	l.writers++
 	if s.isAnswer() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
 		s.w = l.pairs.answered(&s.e)
+		l.mu.Unlock()
 		return s
 	}
+	l.mu.Unlock()
 	s.on = &message{i: l.i}
 	s.on.Transport, s.on.Network = semconv.OTelMCPTransportStdio, semconv.NetworkTransportPipe
 	l.describeSession(s.on)
@@ -232,11 +314,15 @@ func (l *lines) writing(raw []byte) (s sending) {
 // wrote is told of a line that went out, or that could not.
 func (l *lines) wrote(s *sending, failed bool) {
 	defer l.i.rec.Guard()
+	l.mu.Lock()
+	l.writers--
+	closed := l.closed
+	l.mu.Unlock()
 	l.i.wasSent(l.Context, &s.outgoing, failed)
 	if s.w != nil {
 		l.finish(s.w, &s.e, s.size, failed)
 	}
-	if l.isClosed() { // a goroutine that outlives the connection
+	if closed { // a goroutine that outlives the connection
 		l.drain()
 	}
 }
@@ -254,11 +340,11 @@ func (l *lines) finish(w *line, answer *jsonrpc.Envelope, size int, unsent bool)
 		l.record(w, answer, size, unsent)
 		return
 	}
-	if m.answerKey() == "" {
-		m.RequestID, m.key = w.e.ID, w.e.Key
-		if m.key == "" && answer != nil {
-			m.RequestID, m.key = answer.ID, answer.Key
-		}
+	if m.RequestID == "" {
+		m.RequestID = w.e.ID
+	}
+	if m.RequestID == "" && answer != nil {
+		m.RequestID = answer.ID
 	}
 	m.RequestSize, m.ResponseSize = w.size, size
 	m.Decisions.Inherit(&w.decisions)
@@ -284,7 +370,7 @@ func (l *lines) settleCancel(m *message, w *line, unsent bool) {
 // recorded, in a context that is not ours. That it was dispatched in ours would
 // show, and a context function is called once for all of them.
 func (l *lines) elsewhere(w *line, code int) bool {
-	if w.spent || w.e.Kind != jsonrpc.Request && w.e.Kind != jsonrpc.Response || w.e.Version != jsonrpc.Version ||
+	if w.spent || w.taken || w.e.Kind != jsonrpc.Request && w.e.Kind != jsonrpc.Response || w.e.Version != jsonrpc.Version ||
 		l.adopted.Load() || !l.i.coverage.dispatches() {
 		return false
 	}
@@ -380,6 +466,7 @@ func (l *lines) close(r *lineReader) {
 	l.closed = true
 	l.mu.Unlock()
 	r.close()
+	l.through()
 	l.drain()
 }
 
@@ -389,10 +476,7 @@ func (l *lines) drain() {
 	over, spent, stray := l.pairs.drain()
 	l.mu.Unlock()
 	for _, w := range over {
-		if w.m != nil && w.m.Outcome == "" && w.m.Code == 0 {
-			w.m.Outcome, w.m.Message = semconv.OTelMCPOutcomeError, "the answer was not written"
-		}
-		l.finish(w, nil, 0, w.m == nil)
+		l.unanswered(w)
 	}
 	for range spent {
 		l.forget()
@@ -405,134 +489,10 @@ func (l *lines) drain() {
 	}
 }
 
-func (l *lines) isClosed() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.closed
-}
-
-// lineReader passes on what it reads, and shows each line to the edge before
-// mcp-go has it.
-type lineReader struct {
-	in io.Reader
-	l  *lines
-
-	mu   sync.Mutex
-	part []byte // the beginning of a line whose end has not come
-	size int    // of that line so far
-	skip bool   // that line was settled
-}
-
-func (r *lineReader) Read(p []byte) (int, error) {
-	n, err := r.in.Read(p)
-	r.see(p[:max(n, 0)], err)
-	return n, err
-}
-
-func (r *lineReader) see(p []byte, err error) {
-	defer r.l.i.rec.Guard()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for len(p) > 0 {
-		end := bytes.IndexByte(p, '\n')
-		if end < 0 {
-			r.keep(p)
-			break
-		}
-		switch {
-		case r.skip:
-			r.skip = false
-		case r.size == 0: // the whole line is at hand
-			r.l.read(p[:min(end, maxLook)], end)
-		default:
-			r.keep(p[:end])
-			r.l.read(r.part, r.size)
-			r.reset()
-		}
-		p = p[end+1:]
+// unanswered ends a line that no answer was written for.
+func (l *lines) unanswered(w *line) {
+	if w.m != nil && w.m.Outcome == "" && w.m.Code == 0 {
+		w.m.Outcome, w.m.Message = semconv.OTelMCPOutcomeError, "the answer was not written"
 	}
-	if err == nil {
-		return
-	}
-	r.l.mu.Lock()
-	r.l.eof = true
-	r.l.mu.Unlock()
-	r.cutOff()
-}
-
-// close settles the line that mcp-go did not wait for the end of. It may still be
-// read on in the background.
-func (r *lineReader) close() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.skip = r.skip || r.size > 0
-	r.cutOff()
-}
-
-func (r *lineReader) cutOff() {
-	if r.size > 0 {
-		r.l.cutOff(r.part, r.size)
-		r.reset()
-	}
-}
-
-func (r *lineReader) keep(p []byte) {
-	if r.skip {
-		return
-	}
-	if room := maxLook - len(r.part); room > 0 {
-		r.part = append(r.part, p[:min(len(p), room)]...)
-	}
-	r.size += len(p)
-}
-
-func (r *lineReader) reset() {
-	r.size = 0
-	if cap(r.part) > maxPooled {
-		r.part = nil
-	}
-	r.part = r.part[:0]
-}
-
-// lineWriter passes on what is written, and shows each line to the edge before and
-// after that. mcp-go writes whole lines, requests of its own among them while an
-// answer is being written.
-type lineWriter struct {
-	out io.Writer
-	l   *lines
-
-	mu   sync.Mutex
-	part []byte
-}
-
-func (w *lineWriter) Write(p []byte) (int, error) {
-	var room [1]sending // as many lines as mcp-go writes at once
-	lines := w.see(room[:0], p)
-	n, err := w.out.Write(p)
-	for k := range lines {
-		w.l.wrote(&lines[k], err != nil || n < len(p))
-	}
-	return n, err
-}
-
-// see looks at the lines that end in p, and appends them to found.
-func (w *lineWriter) see(found []sending, p []byte) (lines []sending) {
-	lines = found
-	defer w.l.i.rec.Guard()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for {
-		end := bytes.IndexByte(p, '\n')
-		if end < 0 {
-			break
-		}
-		raw := p[:end]
-		if len(w.part) > 0 {
-			raw, w.part = append(w.part, raw...), nil
-		}
-		lines = append(lines, w.l.writing(raw))
-		p = p[end+1:]
-	}
-	w.part = append(w.part, p...)
-	return lines
+	l.finish(w, nil, 0, w.m == nil)
 }

@@ -419,8 +419,12 @@ func (x *exchange) giveUp() {
 // onRequestInitialization is mcp-go's first word of a request that it is about to
 // dispatch, or refuses before. On HTTP+SSE the message has a context of its own,
 // which ends when mcp-go is through with it, whatever became of it.
-func (i *Instrumentation) onRequestInitialization(ctx context.Context, _, _ any) error {
+func (i *Instrumentation) onRequestInitialization(ctx context.Context, id, raw any) error {
 	defer i.rec.Guard()
+	if l, ok := i.edgeOf(ctx).(*lines); ok {
+		l.handling(ctx, id, raw)
+		return nil
+	}
 	x, ok := i.edgeOf(ctx).(*exchange)
 	if !ok || !x.posted || i.messageOf(ctx) != nil {
 		return nil

@@ -156,3 +156,40 @@ func repeats(raw []byte) bool {
 	})
 	return twice
 }
+
+// FuzzOutline says of a message's top level what Parse says of the whole, however
+// it is cut into pieces.
+func FuzzOutline(f *testing.F) {
+	for _, raw := range corpus() {
+		f.Add([]byte(raw), 1)
+		f.Add([]byte(raw), len(raw))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte, n int) {
+		if n <= 0 {
+			n = 1
+		}
+		var o Outline
+		for piece := range slices.Chunk(raw, n) {
+			o.Write(piece)
+		}
+		got, ok := o.Envelope()
+		if !ok && len(raw) <= maxOutline || len(o.b) > maxOutline {
+			t.Errorf("%q has an outline of %d bytes, %t", raw, len(o.b), ok)
+		}
+		whole := Parse(raw)
+		if !ok || o.cut || whole.Kind == Malformed || whole.Kind == Batch {
+			return
+		}
+		// What an id or a number is that is no string stands in a value, and so do codes.
+		if bytes.ContainsAny(raw, "eE") || len(raw) > maxExact {
+			return
+		}
+		got.Code = whole.Code
+		if whole.Key != "" && whole.Key[0] == 'j' {
+			got.ID, got.Key = whole.ID, whole.Key
+		}
+		if !equal(got, whole) || got.Answers != whole.Answers {
+			t.Errorf("%q: the outline %q says %+v, Parse %+v", raw, o.b, got, whole)
+		}
+	})
+}

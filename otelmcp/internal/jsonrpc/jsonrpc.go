@@ -45,10 +45,11 @@ type Envelope struct {
 	// Of params.
 	Name, URI         string
 	Target, TargetKey string // requestId, as ID and Key
-	// VersionInMeta says that _meta has the member that names a protocol version.
-	VersionInMeta bool
-	meta          []byte
-	traceparent   []byte // what _meta says under that name, if it is a string
+	// MetaVersion is the protocol version that _meta names, and Capable says that it
+	// tells what the client is capable of.
+	MetaVersion string
+	Capable     bool
+	meta        []byte
 	// What the client says of itself, in initialize or in _meta.
 	ProtocolVersion           string
 	ClientName, ClientVersion string
@@ -66,6 +67,7 @@ type Envelope struct {
 const (
 	metaProtocolVersion = "io.modelcontextprotocol/protocolVersion"
 	metaClientInfo      = "io.modelcontextprotocol/clientInfo"
+	metaCapabilities    = "io.modelcontextprotocol/clientCapabilities"
 )
 
 // The methods whose params mcp-go reads in their own way.
@@ -373,13 +375,12 @@ func (p *params) describe(e *Envelope) {
 		Members(e.meta, func(name, v []byte) {
 			switch string(name) {
 			case metaProtocolVersion:
-				e.VersionInMeta, speaks = true, true
+				e.MetaVersion, speaks = "", true
+				str(v, &e.MetaVersion)
 			case metaClientInfo:
 				speaks = true
-			case "traceparent":
-				if e.traceparent = nil; v[0] == '"' {
-					e.traceparent, _ = unquote(v)
-				}
+			case metaCapabilities:
+				e.Capable = v[0] == '{'
 			}
 		})
 	}
@@ -408,9 +409,30 @@ func (e *Envelope) Meta() (meta map[string]any) {
 	return meta
 }
 
-// TracedBy reports whether text is the traceparent in _meta, where "" is for what is
-// no string, or not there.
-func (e *Envelope) TracedBy(text string) bool { return string(e.traceparent) == text }
+// KeepMeta leaves of _meta its strings, which may be trace context, and not more than
+// limit bytes of them. 0 leaves nothing.
+func (e *Envelope) KeepMeta(limit int) {
+	if len(e.meta) <= limit {
+		return
+	}
+	var kept []byte
+	if limit > 0 {
+		Members(e.meta, func(name, v []byte) {
+			if v[0] != '"' || len(kept)+len(name)+len(v)+len(`{"":,}`) > limit {
+				return
+			}
+			kept = append(kept, "{,"[min(len(kept), 1)])
+			kept = appendMember(kept, name, v)
+		})
+	}
+	if len(kept) > 0 {
+		kept = append(kept, '}')
+	}
+	e.meta = kept
+}
+
+// MetaSize is how many bytes of _meta are kept.
+func (e *Envelope) MetaSize() int { return len(e.meta) }
 
 // lookup finds a string in what mcp-go encodes, and so sorts, and decodes again:
 // of names that differ in case only, the greatest counts.

@@ -120,11 +120,11 @@ func TestParse(t *testing.T) {
 		},
 		`{"id":1,"method":"a","params":{"_meta":{"` + metaProtocolVersion + `":"v","` + metaClientInfo + `":{"name":"c","version":"1"}}}}`: {
 			Kind: Request, Method: "a", ID: "1", Key: "n1", ProtocolVersion: "v", ClientName: "c", ClientVersion: "1", EmptyResult: true,
-			VersionInMeta: true, meta: []byte(`{"` + metaProtocolVersion + `":"v","` + metaClientInfo + `":{"name":"c","version":"1"}}`),
+			MetaVersion: "v", meta: []byte(`{"` + metaProtocolVersion + `":"v","` + metaClientInfo + `":{"name":"c","version":"1"}}`),
 		},
 		`{"id":1,"method":"initialize","params":{"protocolVersion":"p","_meta":{"` + metaProtocolVersion + `":"v","` + metaClientInfo + `":{"NAME":"b","Name":"c"}}}}`: {
 			Kind: Request, Method: "initialize", ID: "1", Key: "n1", ProtocolVersion: "p", ClientName: "c", EmptyResult: true,
-			VersionInMeta: true, meta: []byte(`{"` + metaProtocolVersion + `":"v","` + metaClientInfo + `":{"NAME":"b","Name":"c"}}`),
+			MetaVersion: "v", meta: []byte(`{"` + metaProtocolVersion + `":"v","` + metaClientInfo + `":{"NAME":"b","Name":"c"}}`),
 		},
 	} {
 		got := Parse([]byte(raw))

@@ -218,11 +218,11 @@ func checkUnderstood(t *testing.T, raw string, e Envelope, u understood) {
 	if len(wantMeta)+len(meta) > 0 && !reflect.DeepEqual(meta, wantMeta) {
 		t.Errorf("%s: _meta is %v, to mcp-go %v", raw, meta, wantMeta)
 	}
-	if text, _ := meta["traceparent"].(string); !e.TracedBy(text) || e.TracedBy(text+"x") {
-		t.Errorf("%s: is not traced by %q", raw, text)
+	if version, _ := meta[metaProtocolVersion].(string); version != e.MetaVersion {
+		t.Errorf("%s: MetaVersion is %q", raw, e.MetaVersion)
 	}
-	if _, there := meta[metaProtocolVersion]; there != e.VersionInMeta {
-		t.Errorf("%s: VersionInMeta is %v", raw, e.VersionInMeta)
+	if _, capable := meta[metaCapabilities].(map[string]any); capable != e.Capable {
+		t.Errorf("%s: Capable is %v", raw, e.Capable)
 	}
 }
 

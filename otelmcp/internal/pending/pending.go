@@ -4,6 +4,9 @@
 // Package pending keeps what waits for an answer, by the key that the answer
 // will carry. A peer may use a key again before its first use is answered:
 // answers then take what waits under it first in, first out.
+//
+// A peer chooses keys, and much of what is kept. So a table is bounded in entries
+// and, where their sizes differ, in bytes, and a long key is kept as its digest.
 package pending
 
 import (
@@ -12,11 +15,14 @@ import (
 	"sync/atomic"
 )
 
-// Table holds at most its maximum of entries. It is safe for concurrent use.
+// Table holds at most its maximum of entries, and of bytes. It is safe for
+// concurrent use.
 type Table[T any] struct {
 	mu    sync.Mutex
 	n     atomic.Int64
 	max   int
+	bytes int      // of the entries, as far as it was told
+	most  int      // of bytes; 0 where they are not bounded
 	all   queue[T] // oldest first
 	byKey map[string]*queue[T]
 	// A few entries and queues that are not in use.
@@ -34,6 +40,7 @@ func (t *Table[T]) keeps() int { return t.max/64 + 1 }
 type entry[T any] struct {
 	key   string
 	value T
+	size  int
 	links [2]link[T]
 }
 
@@ -71,9 +78,18 @@ func (q *queue[T]) remove(e *entry[T], in int) {
 	}
 }
 
-// NewTable returns an empty table for at most size entries.
+// NewTable returns an empty table for at most size entries, which should be of
+// about one size: what they keep alive is bounded by nothing else.
 func NewTable[T any](size int) *Table[T] {
 	return &Table[T]{max: size, byKey: make(map[string]*queue[T])}
+}
+
+// NewSizedTable returns an empty table for at most entries that together keep at
+// most bytes alive, as [Table.AddSized] is told.
+func NewSizedTable[T any](entries, bytes int) *Table[T] {
+	t := NewTable[T](entries)
+	t.most = bytes
+	return t
 }
 
 // Empty reports whether nothing waits.
@@ -90,7 +106,29 @@ func (t *Table[T]) Add(key string, v T) (evicted T, full bool) {
 	if t.n.Load() >= int64(t.max) {
 		evicted, full = t.remove(t.all.first), true
 	}
+	t.add(Key(key), v, 0)
+	return evicted, full
+}
+
+// AddSized puts v, which keeps size bytes alive, under key. What has to make room
+// for it is returned, the oldest first; that is v itself if it is larger than the
+// table may be.
+func (t *Table[T]) AddSized(key string, v T, size int) (evicted []T) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.max <= 0 || size > t.most {
+		return []T{v}
+	}
+	for t.n.Load() >= int64(t.max) || t.bytes+size > t.most {
+		evicted = append(evicted, t.remove(t.all.first))
+	}
+	t.add(Key(key), v, size)
+	return evicted
+}
+
+func (t *Table[T]) add(key string, v T, size int) {
 	t.n.Add(1)
+	t.bytes += size
 	e := t.spares.entry
 	if e == nil {
 		e = &entry[T]{}
@@ -98,10 +136,9 @@ func (t *Table[T]) Add(key string, v T) (evicted T, full bool) {
 		t.spares.entry = e.links[inAll].next
 		t.spares.entries--
 	}
-	e.key, e.value = key, v
+	e.key, e.value, e.size = key, v, size
 	t.all.push(e, inAll)
 	t.queueOf(key).push(e, inKey)
-	return evicted, full
 }
 
 func (t *Table[T]) queueOf(key string) *queue[T] {
@@ -118,12 +155,12 @@ func (t *Table[T]) queueOf(key string) *queue[T] {
 	return q
 }
 
-// under returns the oldest entry under key, or nil.
-func (t *Table[T]) under(key string) *entry[T] {
-	if q := t.byKey[key]; q != nil {
-		return q.first
+// under returns what is under key, which may be nothing.
+func (t *Table[T]) under(key string) (q queue[T]) {
+	if q := t.byKey[Key(key)]; q != nil {
+		return *q
 	}
-	return nil
+	return q
 }
 
 // Take removes and returns the oldest entry under key.
@@ -136,7 +173,19 @@ func (t *Table[T]) Take(key string) (v T, ok bool) {
 func (t *Table[T]) TakeFunc(key string, match func(T) bool) (v T, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for e := t.under(key); e != nil; e = e.links[inKey].next {
+	for e := t.under(key).first; e != nil; e = e.links[inKey].next {
+		if match(e.value) {
+			return t.remove(e), true
+		}
+	}
+	return v, false
+}
+
+// TakeLast is TakeFunc of the newest entry.
+func (t *Table[T]) TakeLast(key string, match func(T) bool) (v T, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for e := t.under(key).last; e != nil; e = e.links[inKey].prev {
 		if match(e.value) {
 			return t.remove(e), true
 		}
@@ -151,7 +200,7 @@ func (t *Table[T]) All(keys ...string) iter.Seq[T] {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		for _, key := range keys {
-			for e := t.under(key); e != nil; e = e.links[inKey].next {
+			for e := t.under(key).first; e != nil; e = e.links[inKey].next {
 				if !yield(e.value) {
 					return
 				}
@@ -182,6 +231,7 @@ func (t *Table[T]) Drain() []T {
 func (t *Table[T]) remove(e *entry[T]) T {
 	v := e.value
 	t.n.Add(-1)
+	t.bytes -= e.size
 	t.all.remove(e, inAll)
 	q := t.byKey[e.key]
 	q.remove(e, inKey)

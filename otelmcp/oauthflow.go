@@ -207,7 +207,7 @@ const maxEndpoint = 4 << 10
 
 // rememberedOf is what is remembered of metadata.
 func rememberedOf(m *transport.AuthServerMetadata) foundServer {
-	s := foundServer{issuer: clipped(m.Issuer)}
+	s := foundServer{issuer: clipped(m.Issuer, maxKept)}
 	for k, at := range []string{m.RegistrationEndpoint, m.TokenEndpoint} {
 		if len(at) <= maxEndpoint {
 			s.endpoints[k] = at

@@ -82,15 +82,15 @@ const (
 	goodToken        = `{"access_token":"` + scriptAccess + `","refresh_token":"` + scriptRefresh + `","id_token":"` + scriptID + `","token_type":"bearer","expires_in":3600,"scope":"a b"}`
 )
 
-// scripted is the server of one run.
-type scripted struct {
+// scriptedServer is the server of one run.
+type scriptedServer struct {
 	*script
 	requests []string
 	posted   string          // the kind of the last request that is no redirect, and no discovery
 	heard    map[string]bool // the secrets that it was told, or has told
 }
 
-func (s *scripted) RoundTrip(req *http.Request) (*http.Response, error) {
+func (s *scriptedServer) RoundTrip(req *http.Request) (*http.Response, error) {
 	var body []byte
 	if req.Body != nil {
 		body, _ = io.ReadAll(req.Body)
@@ -139,7 +139,7 @@ func (s *scripted) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // usual is the answer of a server that does as it should.
-func (*scripted) usual(kind string, req *http.Request) *scriptReply {
+func (*scriptedServer) usual(kind string, req *http.Request) *scriptReply {
 	switch {
 	case kind == "token":
 		return &scriptReply{status: 200, body: goodToken}
@@ -155,7 +155,7 @@ func (*scripted) usual(kind string, req *http.Request) *scriptReply {
 
 // echoed puts what the server was told into text: § as it is, and encoded where the
 // letter after it says so.
-func (s *scripted) echoed(text string) string {
+func (s *scriptedServer) echoed(text string) string {
 	if !strings.Contains(text, "§") {
 		return text
 	}
@@ -211,7 +211,7 @@ type called struct {
 // run does the calls of the script. capture is nil for mcp-go alone.
 func (s *script) run(t *testing.T, capture *telemetrytest.Capture, opts []otelmcp.Option) (all []called) {
 	t.Helper()
-	srv := &scripted{script: s, heard: map[string]bool{}}
+	srv := &scriptedServer{script: s, heard: map[string]bool{}}
 	hc := &http.Client{Transport: srv}
 	if s.basic {
 		hc.Timeout = time.Minute // which has net/http wrap the answers once more

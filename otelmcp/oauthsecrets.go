@@ -22,14 +22,6 @@ import (
 // attribute shows.
 const maxKept = 4 << 10
 
-// clipped is the beginning of text, without the rest in memory.
-func clipped(text string) string {
-	if len(text) <= maxKept {
-		return text
-	}
-	return strings.Clone(text[:maxKept])
-}
-
 // withhold replaces what of d has a known secret in it, and drops what of its text is
 // too much to show.
 func withhold(d *operation.Decision, known *secrets.Set) {
@@ -42,7 +34,7 @@ func withhold(d *operation.Decision, known *secrets.Set) {
 }
 
 func withheld(text string, known *secrets.Set) string {
-	text = clipped(text)
+	text = clipped(text, maxKept)
 	if known.In(text) {
 		return scrub.Redacted
 	}

@@ -20,9 +20,11 @@ import (
 )
 
 const (
-	// maxKept is how long a text may be and wait as it is; a longer one is cut to
+	// maxLineText is how long a text may be and wait as it is; a longer one is cut to
 	// what is recorded of it. It is above all that is.
-	maxKept = 1 << 10
+	maxLineText = 1 << 10
+	// maxVersion is how much of a version waits. No version is as long as that.
+	maxVersion = 64
 	// maxKeptMeta is how much of _meta waits: trace context, of which baggage may
 	// have 8 KiB.
 	maxKeptMeta = 16 << 10
@@ -79,8 +81,8 @@ func (w *line) slim() {
 	e.ID, e.Method, e.Name = keptName(e.ID), keptName(e.Method), keptName(e.Name)
 	e.ClientName, e.ClientVersion = keptName(e.ClientName), keptName(e.ClientVersion)
 	e.URI = keptURI(e.URI)
-	// No version is as long as that.
-	e.Version, e.MetaVersion, e.ProtocolVersion = clipped(e.Version), clipped(e.MetaVersion), clipped(e.ProtocolVersion)
+	e.Version, e.MetaVersion = clipped(e.Version, maxVersion), clipped(e.MetaVersion, maxVersion)
+	e.ProtocolVersion = clipped(e.ProtocolVersion, maxVersion)
 	if e.Target != "" {
 		e.Target, e.TargetKey = keptName(e.Target), pending.Key(e.TargetKey)
 	}
@@ -100,44 +102,32 @@ func (m *message) slim() {
 	m.id = nil
 	m.RequestID, m.ResourceURI = keptName(m.RequestID), keptURI(m.ResourceURI)
 	for _, n := range []*operation.Name{&m.Method, &m.Tool, &m.Prompt} {
-		if !n.Known && len(n.Text) > maxKept {
+		if !n.Known && len(n.Text) > maxLineText {
 			n.Text = keptName(n.Text)
 		}
 	}
-	if len(m.Message) > maxKept {
+	if len(m.Message) > maxLineText {
 		m.Message = scrub.Text(m.Message, operation.MaxMessage)
 	}
 }
 
 // bytes is about how much m keeps alive, without its context.
 func (m *message) bytes() int {
-	n := messageBytes + len(m.RequestID) + len(m.ResourceURI) + len(m.Method.Text) + len(m.Message)
-	if len(m.Content) > 0 {
-		n += contentLimits.Total
-	}
-	return n
+	return messageBytes + len(m.RequestID) + len(m.ResourceURI) + len(m.Method.Text) + len(m.Message) + m.ContentBytes()
 }
 
 func keptName(text string) string {
-	if len(text) <= maxKept {
+	if len(text) <= maxLineText {
 		return text
 	}
 	return scrub.Name(text, operation.MaxName)
 }
 
 func keptURI(text string) string {
-	if len(text) <= maxKept {
+	if len(text) <= maxLineText {
 		return text
 	}
 	return scrub.URI(text, operation.MaxURI)
-}
-
-func clipped(text string) string {
-	const long = 64
-	if len(text) <= long {
-		return text
-	}
-	return string([]byte(text[:long])) // the rest is not kept
 }
 
 // rawLine is a line as it came in, without the space around it.

@@ -41,3 +41,11 @@ func (o *Operation) captured(key attribute.Key, v any) attribute.Value {
 	o.trimmed += cut
 	return safe
 }
+
+// ContentBytes is how many bytes of captured content the operation keeps, at the most.
+func (o *Operation) ContentBytes() int {
+	if len(o.content) == 0 {
+		return 0
+	}
+	return content.DefaultTotal
+}

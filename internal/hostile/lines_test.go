@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -462,7 +463,8 @@ func metaOf(members string) string {
 // any makes a message of a class that is not left out.
 func (m *maker) any() *message {
 	for {
-		if c := class(m.IntN(int(classes))); !m.without[c] {
+		c := class(m.IntN(int(classes)))
+		if !m.without[c] && (*leftOut == "" || !slices.Contains(strings.Split(*leftOut, ","), c.String())) {
 			return m.message(c)
 		}
 	}

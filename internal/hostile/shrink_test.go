@@ -68,7 +68,7 @@ func (s *script) explain(a func() *arena, within time.Duration) string {
 	small.moves = shrink(s.moves, within, func(moves []move) bool {
 		try := *s
 		try.moves = moves
-		w := a().run(&try)
+		_, w := a().run(&try)
 		if len(w) > 0 {
 			wrong = w
 		}

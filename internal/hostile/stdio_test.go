@@ -30,6 +30,9 @@ import (
 // patience is how long a test waits for what must come.
 const patience = 20 * time.Second
 
+// settles is how long a record may take to be there.
+const settles = time.Second
+
 // move is one step of a client on stdio.
 type move struct {
 	do      action
@@ -398,15 +401,7 @@ func (c *connection) read(from io.Reader) {
 // answer answers a request of the server's, as the call that makes it says. mu is
 // locked.
 func (c *connection) answer(method, id string, line []byte) {
-	result := `{"roots":[]}`
-	switch method {
-	case "sampling/createMessage":
-		result = `{"role":"assistant","content":{"type":"text","text":"` + secret + `"},"model":"m"}`
-	case "elicitation/create":
-		result = `{"action":"accept","content":{}}`
-	}
-	yes := `{"jsonrpc":"2.0","id":` + id + `,"result":` + result + `}`
-	no := `{"jsonrpc":"2.0","id":` + id + `,"error":{"code":-32042,"message":"no"}}`
+	yes, no := answerTo(method, id, false), answerTo(method, id, true)
 	how, nonce := accepted, ""
 	for _, m := range c.sent {
 		if m.asks != "" && bytes.Contains(line, []byte(`"`+m.nonce+`"`)) {
@@ -523,16 +518,15 @@ func newArena(t testing.TB, recovered bool) *arena {
 }
 
 // run plays a script, and says what is wrong.
-func (a *arena) run(s *script) []string {
+func (a *arena) run(s *script) (sent int, wrong []string) {
 	a.p.reset()
 	a.capture.Reset()
-	o := s.perform(context.Background(), a.p, a.i.Listen) //nolint:usetesting // Shrinking goes on after a failure.
-	var wrong []string
-	for range 100 { // what outlives the connection records a little later
-		if wrong = s.judge(o, a.p, a.rehearsed, audit(a.capture, a.i, s.refusable)); len(wrong) == 0 || o.stuck != "" {
+	o := s.perform(context.Background(), a.p, a.i.Listen)                             //nolint:usetesting // Shrinking goes on after a failure.
+	for deadline := time.Now().Add(settles / 4); ; time.Sleep(5 * time.Millisecond) { // what outlives the connection records a little later
+		wrong = s.judge(o, a.p, a.rehearsed, audit(a.capture, a.i, s.refusable))
+		if len(wrong) == 0 || o.stuck != "" || time.Now().After(deadline) {
 			break
 		}
-		time.Sleep(2 * time.Millisecond)
 	}
 	if s.oneByOne {
 		bare := newPlay()
@@ -554,7 +548,7 @@ func (a *arena) run(s *script) []string {
 			}
 		}
 	}
-	return wrong
+	return len(o.sent), wrong
 }
 
 func listenBare(srv *server.MCPServer) listener {

@@ -622,6 +622,8 @@ const (
 	OTelMCPAuthReasonInsufficientScope = "insufficient_scope"
 	// They were revoked.
 	OTelMCPAuthReasonRevoked = "revoked"
+	// They are bound to a key, and nothing proves that the caller holds it.
+	OTelMCPAuthReasonUnprovenPossession = "unproven_possession"
 	// A policy refused.
 	OTelMCPAuthReasonPolicy = "policy"
 	// The tool, prompt or resource is hidden from the caller.

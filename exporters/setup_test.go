@@ -453,7 +453,7 @@ func TestInvalidSettings(t *testing.T) {
 		{"OTEL_EXPORTER_OTLP_LOGS_PROTOCOL=http", `OTEL_EXPORTER_OTLP_LOGS_PROTOCOL="http"`},
 		{"OTEL_EXPORTER_OTLP_ENDPOINT=localhost:4318", `OTEL_EXPORTER_OTLP_ENDPOINT="localhost:4318": want a URL`},
 		{"OTEL_EXPORTER_OTLP_HEADERS=hunter2", `OTEL_EXPORTER_OTLP_HEADERS="[redacted]": want key=value`},
-		{"OTEL_EXPORTER_OTLP_TIMEOUT=10s", `OTEL_EXPORTER_OTLP_TIMEOUT="10s": want a positive number of milliseconds`},
+		{"OTEL_EXPORTER_OTLP_TIMEOUT=10s", `OTEL_EXPORTER_OTLP_TIMEOUT="10s": want a whole number of milliseconds`},
 		{"OTEL_EXPORTER_OTLP_COMPRESSION=zip", `want exactly gzip or none`},
 		{"OTEL_EXPORTER_OTLP_COMPRESSION=GZIP", `want exactly gzip or none`},
 		{"OTEL_EXPORTER_OTLP_CERTIFICATE=/does/not/exist", `OTEL_EXPORTER_OTLP_CERTIFICATE="/does/not/exist": want`},

@@ -294,6 +294,10 @@ const (
 	// OTelMCPCoverageGapsKey (string[]): What is not covered, and why.
 	OTelMCPCoverageGapsKey = attribute.Key("otelmcp.coverage.gaps")
 
+	// OTelMCPExporterSignalKey (closed enum): The signal that the records belong
+	// to.
+	OTelMCPExporterSignalKey = attribute.Key("otelmcp.exporter.signal")
+
 	// OTelMCPRefusedReasonKey (closed enum): What was refused.
 	OTelMCPRefusedReasonKey = attribute.Key("otelmcp.refused.reason")
 )
@@ -696,6 +700,16 @@ const (
 	OTelMCPDefinitionChangeRemoved = "removed"
 	// Its digest changed.
 	OTelMCPDefinitionChangeChanged = "changed"
+)
+
+// Values of OTelMCPExporterSignalKey.
+const (
+	// Spans.
+	OTelMCPExporterSignalTraces = "traces"
+	// Metric points.
+	OTelMCPExporterSignalMetrics = "metrics"
+	// Log records.
+	OTelMCPExporterSignalLogs = "logs"
 )
 
 // Values of OTelMCPRefusedReasonKey.

@@ -258,7 +258,7 @@ func newWriter(t *testing.T, signal string, cfg Config) *writer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &writer{cfg: cfg, signal: signal}
+	w := openWriter(cfg, signal)
 	t.Cleanup(func() { _ = w.shutdown() })
 	return w
 }

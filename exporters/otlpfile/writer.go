@@ -28,12 +28,18 @@ type writer struct {
 	cfg    Config
 	signal string
 
-	// The rest is guarded by directories. dir is nil until the first line, and file
-	// also after anything went wrong with it.
-	dir    *directory
-	file   *os.File
-	size   int64
-	closed bool
+	// The rest is guarded by directories. dir is nil after Shutdown. file is nil until
+	// the first line, and after anything went wrong with it.
+	dir  *directory
+	file *os.File
+	size int64
+}
+
+// openWriter returns a writer. It must be shut down.
+func openWriter(cfg Config, signal string) *writer {
+	directories.Lock()
+	defer directories.Unlock()
+	return &writer{cfg: cfg, signal: signal, dir: joinDirectory(cfg.Directory)}
 }
 
 // writeLine appends line, which ends in its only newline.
@@ -55,11 +61,8 @@ func tell(said []error) {
 func (w *writer) write(line []byte) (said []error, err error) {
 	directories.Lock()
 	defer directories.Unlock()
-	if w.closed {
-		return nil, errClosed
-	}
 	if w.dir == nil {
-		w.dir = joinDirectory(w.cfg.Directory)
+		return nil, errClosed
 	}
 	// Another process that makes room can remove the file while the line is written
 	// to it. The line then goes to a new file. Twice in a row is a directory that
@@ -165,7 +168,6 @@ func (w *writer) shutdown() error {
 func (w *writer) end() (said []error, err error) {
 	directories.Lock()
 	defer directories.Unlock()
-	w.closed = true
 	if w.dir != nil {
 		said = w.dir.leave(w.cfg.MaxTotalSize)
 		w.dir = nil

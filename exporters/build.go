@@ -39,6 +39,7 @@ const (
 	envTraces     = "OTEL_TRACES_EXPORTER"
 	envMetrics    = "OTEL_METRICS_EXPORTER"
 	envLogs       = "OTEL_LOGS_EXPORTER"
+	envProducers  = "OTEL_METRICS_PRODUCERS"
 
 	envObservability = "OTEL_GO_X_OBSERVABILITY"
 
@@ -163,8 +164,12 @@ func (p *Pipeline) metricReader(ctx context.Context, cfg config, name string) (s
 		if file, err = otlpfile.ConfigFromEnv(); err == nil {
 			exp, err = otlpfile.NewMetricExporter(ctx, file)
 		}
-	case name != otlp || os.Getenv("OTEL_METRICS_PRODUCERS") != "":
-		return autoexport.NewMetricReader(ctx)
+	case name != otlp || os.Getenv(envProducers) != "":
+		reader, err := autoexport.NewMetricReader(ctx)
+		if producers := os.Getenv(envProducers); err != nil && producers != "" {
+			err = fmt.Errorf("%s=%q: %w", envProducers, producers, err)
+		}
+		return reader, err
 	case otlpSetting("metrics", "PROTOCOL") == "grpc":
 		exp, err = otlpmetricgrpc.New(ctx)
 	default:
@@ -197,7 +202,7 @@ func (p *Pipeline) buildLoggers(ctx context.Context, cfg config, res *resource.R
 		p.loggers = lognoop.NewLoggerProvider()
 		return nil
 	}
-	exp = &watchedLogs{Exporter: exp, d: p.deliveries, dest: p.destination("logs", name)}
+	exp = &watchedLogs{Exporter: exp, d: p.deliveries, queues: p.queues, dest: p.destination("logs", name)}
 	p.loggers = sdklog.NewLoggerProvider(sdklog.WithResource(res), sdklog.WithAllowKeyDuplication(), // unique sees to it
 		sdklog.WithProcessor(unique{}), sdklog.WithProcessor(sdklog.NewBatchProcessor(exp)))
 	return nil

@@ -32,6 +32,9 @@ func (p *Pipeline) buildFromFile(ctx context.Context, cfg config, file string, r
 	if err != nil {
 		return fmt.Errorf("%s=%q: want an OpenTelemetry configuration: %s", envConfigFile, file, unquoted(err))
 	}
+	if err := checkModel(model); err != nil {
+		return fmt.Errorf("%s=%q: %w", envConfigFile, file, err)
+	}
 
 	// What the file says of the resource comes last, and so wins.
 	if model.Resource == nil {
@@ -100,7 +103,7 @@ func (p *Pipeline) takeConsoles(model *otelconf.OpenTelemetryConfiguration, cfg 
 			}
 			option := sdktrace.WithSyncer(exp)
 			if batch {
-				option = sdktrace.WithBatcher(exp)
+				option = sdktrace.WithBatcher(exp, spanBatches(sp.Batch)...)
 			}
 			opts = append(opts, otelconf.WithTracerProviderOptions(option))
 		}
@@ -118,11 +121,9 @@ func (p *Pipeline) takeConsoles(model *otelconf.OpenTelemetryConfiguration, cfg 
 			if err != nil {
 				return nil, err
 			}
-			var interval []sdkmetric.PeriodicReaderOption
-			if i := r.Periodic.Interval; i != nil {
-				interval = append(interval, sdkmetric.WithInterval(time.Duration(*i)*time.Millisecond))
-			}
-			opts = append(opts, otelconf.WithMeterProviderOptions(sdkmetric.WithReader(sdkmetric.NewPeriodicReader(exp, interval...))))
+			reader := sdkmetric.NewPeriodicReader(exp,
+				sdkmetric.WithInterval(milliseconds(r.Periodic.Interval)), sdkmetric.WithTimeout(milliseconds(r.Periodic.Timeout)))
+			opts = append(opts, otelconf.WithMeterProviderOptions(sdkmetric.WithReader(reader)))
 		}
 		m.Readers = kept
 	}
@@ -141,7 +142,9 @@ func (p *Pipeline) takeConsoles(model *otelconf.OpenTelemetryConfiguration, cfg 
 			}
 			var processor sdklog.Processor = sdklog.NewSimpleProcessor(exp)
 			if batch {
-				processor = sdklog.NewBatchProcessor(exp)
+				processor = sdklog.NewBatchProcessor(exp,
+					sdklog.WithExportInterval(milliseconds(lp.Batch.ScheduleDelay)), sdklog.WithExportTimeout(milliseconds(lp.Batch.ExportTimeout)),
+					sdklog.WithMaxQueueSize(number(lp.Batch.MaxQueueSize)), sdklog.WithExportMaxBatchSize(number(lp.Batch.MaxExportBatchSize)))
 			}
 			opts = append(opts, otelconf.WithLoggerProviderOptions(sdklog.WithProcessor(processor)))
 		}
@@ -149,3 +152,31 @@ func (p *Pipeline) takeConsoles(model *otelconf.OpenTelemetryConfiguration, cfg 
 	}
 	return opts, nil
 }
+
+// spanBatches are the settings of b. Unlike the other two, the SDK's processor takes
+// zero as it stands and not as its default.
+func spanBatches(b *otelconf.BatchSpanProcessor) (opts []sdktrace.BatchSpanProcessorOption) {
+	if b.ScheduleDelay != nil {
+		opts = append(opts, sdktrace.WithBatchTimeout(milliseconds(b.ScheduleDelay)))
+	}
+	if b.ExportTimeout != nil {
+		opts = append(opts, sdktrace.WithExportTimeout(milliseconds(b.ExportTimeout)))
+	}
+	if b.MaxQueueSize != nil {
+		opts = append(opts, sdktrace.WithMaxQueueSize(*b.MaxQueueSize))
+	}
+	if b.MaxExportBatchSize != nil {
+		opts = append(opts, sdktrace.WithMaxExportBatchSize(*b.MaxExportBatchSize))
+	}
+	return opts
+}
+
+// number is 0, which the SDK takes for its default, where there is none.
+func number(n *int) int {
+	if n == nil {
+		return 0
+	}
+	return *n
+}
+
+func milliseconds(n *int) time.Duration { return time.Duration(number(n)) * time.Millisecond }

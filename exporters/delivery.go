@@ -282,10 +282,12 @@ func (w *watchedMetrics) Export(ctx context.Context, rm *metricdata.ResourceMetr
 
 type watchedLogs struct {
 	sdklog.Exporter
-	d    *deliveries
-	dest *destination
+	d      *deliveries
+	dest   *destination
+	queues *queues
 }
 
 func (w *watchedLogs) Export(ctx context.Context, records []sdklog.Record) error {
+	w.queues.recordsExported()
 	return w.d.watch(ctx, "logs", w.dest, func(ctx context.Context) error { return w.Exporter.Export(ctx, records) })
 }

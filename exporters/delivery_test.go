@@ -278,7 +278,8 @@ func TestDiagnosticsAreOneLineEach(t *testing.T) {
 
 func TestLogger(t *testing.T) {
 	var said bytes.Buffer
-	l := newDiagnostics(&said).logger()
+	d := newDiagnostics(&said)
+	l := d.logger(newQueues(d))
 	l.V(4).Info("chatter")
 	l.V(1).Info("a warning", "dropped", 3)
 	l.Error(errors.New("broken"), "an error")

@@ -129,8 +129,9 @@ func (d *diagnostics) Handle(err error) {
 }
 
 // logger takes the SDK's own warnings and errors; its chatter is below that.
-func (d *diagnostics) logger() logr.Logger {
-	return funcr.New(func(prefix, args string) { d.once(strings.TrimSpace(prefix + " " + args)) }, funcr.Options{Verbosity: 1})
+func (d *diagnostics) logger(q *queues) logr.Logger {
+	text := funcr.New(func(prefix, args string) { d.once(strings.TrimSpace(prefix + " " + args)) }, funcr.Options{Verbosity: warning})
+	return logr.New(sdkLog{LogSink: text.GetSink(), queues: q})
 }
 
 var (

@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // This file checks the OTEL_* variables. The SDK reports a wrong value to the
-// error handler and goes on with its default; an operator who mistyped a
-// variable is better served by an error that says what is accepted.
+// error handler, or to nobody, and goes on with its default; some values it takes
+// and dies of. An operator who mistyped a variable is better served by an error that
+// says what is accepted.
 
 package exporters
 
@@ -12,11 +13,30 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+)
+
+const (
+	// maxNumber is the largest number that the OpenTelemetry specification asks readers
+	// of its variables to take. As milliseconds it is 24 days.
+	maxNumber = math.MaxInt32
+
+	// maxQueue bounds the queues. The SDK allocates a queue when it is made: 16 bytes
+	// for each span and 640 for each log record, which makes 160 MiB.
+	maxQueue = 1 << 18
+
+	// defaultQueue is the SDK's, for spans and for log records.
+	defaultQueue = 2048
+
+	bsp  = "OTEL_BSP_"
+	blrp = "OTEL_BLRP_"
 )
 
 // setting is a kind of variable: its names, and what it accepts.
@@ -25,67 +45,83 @@ type setting struct {
 	accepts string
 	valid   func(string) bool
 	show    func(string) string // what may be shown of the value; nil is what redact leaves
-	exact   bool                // the readers compare the value as it stands, without trimming it
+	trimmed bool                // all readers take the white space around the value away
 }
 
 var settings = []setting{
-	{names: otlpNames("PROTOCOL"), accepts: "exactly grpc or http/protobuf", valid: isProtocol, exact: true},
+	{names: otlpNames("PROTOCOL"), accepts: "exactly grpc or http/protobuf", valid: isProtocol},
 	{names: otlpNames("ENDPOINT"), accepts: "a URL with its scheme, such as http://localhost:4318, https://host or unix:///path (grpc)", valid: isEndpoint, show: hostPart},
 	{names: otlpNames("HEADERS"), accepts: "key=value,key=value with percent-encoded values", valid: isHeaders, show: nothing},
-	{names: otlpNames("COMPRESSION"), accepts: "exactly gzip or none", valid: isCompression, exact: true},
-	{names: otlpNames("INSECURE"), accepts: "true or false", valid: isBool},
+	{names: otlpNames("COMPRESSION"), accepts: "exactly gzip or none", valid: isCompression},
+	{names: otlpNames("INSECURE"), accepts: "exactly true or false", valid: isBool},
 	{names: otlpNames("CERTIFICATE"), accepts: "a readable PEM file of certificates", valid: isCertPool},
-	{
-		names: append(otlpNames("TIMEOUT"), "OTEL_BSP_SCHEDULE_DELAY", "OTEL_BSP_EXPORT_TIMEOUT", "OTEL_BLRP_SCHEDULE_DELAY",
-			"OTEL_BLRP_EXPORT_TIMEOUT", "OTEL_METRIC_EXPORT_INTERVAL", "OTEL_METRIC_EXPORT_TIMEOUT"),
-		accepts: "a positive number of milliseconds", valid: isPositive,
-	},
-	{
-		names:   []string{"OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "OTEL_BLRP_MAX_QUEUE_SIZE", "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE"},
-		accepts: "a positive number", valid: isPositive,
-	},
-	{
-		names: []string{
-			"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT", "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
-			"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_SPAN_EVENT_COUNT_LIMIT", "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "OTEL_SPAN_LINK_COUNT_LIMIT",
-			"OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT",
-		},
-		accepts: "a number", valid: func(v string) bool { _, err := strconv.Atoi(v); return err == nil },
-	},
+	numeric("a whole number of milliseconds from %d to %d", 1, maxNumber, append(otlpNames("TIMEOUT"),
+		bsp+"SCHEDULE_DELAY", bsp+"EXPORT_TIMEOUT", blrp+"SCHEDULE_DELAY", blrp+"EXPORT_TIMEOUT",
+		"OTEL_METRIC_EXPORT_INTERVAL", "OTEL_METRIC_EXPORT_TIMEOUT")...),
+	numeric("a whole number from %d to %d", 1, maxQueue, bsp+"MAX_QUEUE_SIZE", blrp+"MAX_QUEUE_SIZE"),
+	numeric("a whole number from %d, which is no limit, to %d", -1, maxNumber,
+		"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT", "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+		"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_SPAN_EVENT_COUNT_LIMIT", "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "OTEL_SPAN_LINK_COUNT_LIMIT",
+		"OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT"),
+	numeric("a whole number from %d, which is no limit, to %d", 0, maxNumber, "OTEL_GO_X_CARDINALITY_LIMIT"),
+	numeric("a port from %d, which is any that is free, to %d", 0, math.MaxUint16, "OTEL_EXPORTER_PROMETHEUS_PORT"),
 	{
 		names:   []string{"OTEL_TRACES_SAMPLER"},
 		accepts: "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off or parentbased_traceidratio",
 		valid: oneOf("always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
 			"parentbased_traceidratio"),
+		trimmed: true,
 	},
-	{names: []string{"OTEL_METRICS_EXEMPLAR_FILTER"}, accepts: "always_on, always_off or trace_based", valid: oneOf("always_on", "always_off", "trace_based")},
-	{names: []string{"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"}, accepts: "cumulative, delta or lowmemory", valid: oneOf("cumulative", "delta", "lowmemory")},
+	{names: []string{"OTEL_METRICS_EXEMPLAR_FILTER"}, accepts: "always_on, always_off or trace_based", valid: oneOf("always_on", "always_off", "trace_based"), trimmed: true},
+	{names: []string{"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"}, accepts: "cumulative, delta or lowmemory", valid: oneOf("cumulative", "delta", "lowmemory"), trimmed: true},
 	{
 		names:   []string{"OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"},
 		accepts: "explicit_bucket_histogram or base2_exponential_bucket_histogram",
 		valid:   oneOf("explicit_bucket_histogram", "base2_exponential_bucket_histogram"),
+		trimmed: true,
 	},
-	{names: []string{"OTEL_SDK_DISABLED"}, accepts: "true or false", valid: isBool},
+	{names: []string{envObservability}, accepts: "exactly true or false", valid: isBool},
+	{names: []string{"OTEL_SDK_DISABLED"}, accepts: "true or false", valid: isBool, trimmed: true},
 }
 
-// checkSettings returns every variable that is set to something that would not
-// be used as it stands. An empty variable is an unset one.
+// numeric is a setting whose values are whole numbers in digits.
+func numeric(accepts string, from, to int64, names ...string) setting {
+	return setting{names: names, accepts: fmt.Sprintf(accepts, from, to), valid: func(v string) bool { return isNumber(v, from, to) }}
+}
+
+// check returns every variable of s that is set to something that would not be used
+// as it stands. An empty variable is an unset one.
+func (s setting) check() (errs []error) {
+	for _, name := range s.names {
+		shown := os.Getenv(name)
+		v := shown
+		if s.trimmed {
+			v = strings.TrimSpace(v)
+		}
+		if v == "" || s.valid(v) {
+			continue
+		}
+		if s.show != nil {
+			shown = s.show(shown)
+		}
+		errs = append(errs, invalid(name, shown, s.accepts))
+	}
+	return errs
+}
+
+// checkSettings checks all variables.
 func checkSettings() error {
 	var errs []error
 	for _, s := range settings {
-		for _, name := range s.names {
-			v := os.Getenv(name)
-			if !s.exact {
-				v = strings.TrimSpace(v)
-			}
-			if v == "" || s.valid(v) {
-				continue
-			}
-			if s.show != nil {
-				v = s.show(v)
-			}
-			errs = append(errs, invalid(name, v, s.accepts))
+		errs = append(errs, s.check()...)
+	}
+	// A batch is taken out of the queue, and cannot be larger.
+	for _, prefix := range []string{bsp, blrp} {
+		size, queue := prefix+"MAX_EXPORT_BATCH_SIZE", int64(defaultQueue)
+		if v := os.Getenv(prefix + "MAX_QUEUE_SIZE"); isNumber(v, 1, maxQueue) {
+			queue, _ = strconv.ParseInt(v, 10, 64)
 		}
+		errs = append(errs, numeric("a whole number from %d to "+prefix+"MAX_QUEUE_SIZE, which is %d", 1, queue, size).check()...)
 	}
 	// Only the ratio samplers read their argument.
 	const arg = "OTEL_TRACES_SAMPLER_ARG"
@@ -177,9 +213,10 @@ func isProtocol(v string) bool { return v == "grpc" || v == "http/protobuf" }
 
 func isBool(v string) bool { return strings.EqualFold(v, "true") || strings.EqualFold(v, "false") }
 
-func isPositive(v string) bool {
-	n, err := strconv.Atoi(v)
-	return err == nil && n > 0
+// isNumber reports whether v is a whole number in digits, as every reader takes it.
+func isNumber(v string, from, to int64) bool {
+	n, err := strconv.ParseInt(v, 10, 64)
+	return err == nil && v[0] != '+' && n >= from && n <= to
 }
 
 func isEndpoint(v string) bool {
@@ -189,7 +226,7 @@ func isEndpoint(v string) bool {
 	}
 	switch strings.ToLower(u.Scheme) {
 	case "http", "https":
-		return u.Hostname() != ""
+		return u.Hostname() != "" && (u.Port() == "" || isNumber(u.Port(), 1, math.MaxUint16))
 	case "unix":
 		return u.Path != "" || u.Opaque != ""
 	}
@@ -199,15 +236,19 @@ func isEndpoint(v string) bool {
 func isHeaders(v string) bool {
 	for pair := range strings.SplitSeq(v, ",") {
 		key, value, found := strings.Cut(pair, "=")
-		if !found || strings.TrimSpace(key) == "" || strings.ContainsAny(strings.TrimSpace(key), " \t\"(),/:;<>?@[\\]{}") {
+		if !found || !headerName.MatchString(strings.TrimSpace(key)) {
 			return false
 		}
-		if _, err := url.PathUnescape(value); err != nil {
+		value, err := url.PathUnescape(value)
+		if err != nil || strings.ContainsFunc(strings.TrimSpace(value), unicode.IsControl) {
 			return false
 		}
 	}
 	return true
 }
+
+// headerName is a token of RFC 9110 section 5.6.2.
+var headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
 
 func isCertPool(v string) bool {
 	pem, err := os.ReadFile(v) //nolint:gosec // the operator names the file

@@ -59,12 +59,17 @@ func WithResource(attributes ...attribute.KeyValue) Option {
 }
 
 // WithStderr sends diagnostics and console exporters to w instead of os.Stderr.
-// Writes to w are serialized.
+// Writes to w are serialized. A nil w changes nothing.
 func WithStderr(w io.Writer) Option {
-	return func(c *config) { c.stderr = w }
+	return func(c *config) {
+		if w != nil {
+			c.stderr = w
+		}
+	}
 }
 
-// Pipeline is what Setup built.
+// Pipeline is what Setup built. Its methods are safe for concurrent use, and those of
+// a nil Pipeline do nothing. The providers drop what is recorded after Shutdown.
 type Pipeline struct {
 	tracers    trace.TracerProvider
 	meters     metric.MeterProvider
@@ -73,6 +78,7 @@ type Pipeline struct {
 
 	out        *diagnostics
 	deliveries *deliveries
+	queues     *queues
 
 	stop    sync.Once
 	stopErr error
@@ -85,15 +91,18 @@ type provider interface {
 	Shutdown(context.Context) error
 }
 
-// Setup builds tracer, meter and logger providers from OTEL_* variables (or
-// OTEL_CONFIG_FILE), registers them as the global ones with the W3C propagators,
-// and returns the pipeline to shut down. The package documentation lists the
-// variables.
+// Setup builds tracer, meter and logger providers and propagators from OTEL_*
+// variables (or OTEL_CONFIG_FILE), registers them as the global ones, and returns
+// the pipeline to shut down. The package documentation lists the variables.
 //
 // Setup connects to nothing. It listens only if OTEL_METRICS_EXPORTER=prometheus
-// asks for that, and does so before it returns. If it returns an error, nothing
-// was registered and the environment is as it was. With OTEL_SDK_DISABLED=true
-// it registers the propagators only.
+// asks for that, and does so before it returns. With OTEL_SDK_DISABLED=true it
+// registers the propagators only.
+//
+// If Setup returns an error, the pipeline is nil, nothing was registered and the
+// environment is as it was. The error names each setting that is wrong and what it
+// accepts. A program that is to start whatever becomes of its telemetry logs the
+// error and goes on: the methods of a nil pipeline do nothing.
 func Setup(ctx context.Context, opts ...Option) (*Pipeline, error) {
 	activeMu.Lock()
 	defer activeMu.Unlock()
@@ -102,16 +111,22 @@ func Setup(ctx context.Context, opts ...Option) (*Pipeline, error) {
 	}
 	cfg := config{stderr: os.Stderr}
 	for _, o := range opts {
-		o(&cfg)
+		if o != nil {
+			o(&cfg)
+		}
 	}
 	cfg.stderr = &lockedWriter{w: cfg.stderr}
 
-	if err := checkSettings(); err != nil {
-		return nil, err
-	}
+	propagator, err := propagators()
 	if disabled() {
-		otel.SetTextMapPropagator(w3c())
+		if err != nil {
+			return nil, err
+		}
+		otel.SetTextMapPropagator(propagator)
 		return &Pipeline{}, nil
+	}
+	if err := errors.Join(err, checkSettings()); err != nil {
+		return nil, err
 	}
 
 	// The SDK reads this variable, and nothing else turns its own metrics on.
@@ -121,8 +136,8 @@ func Setup(ctx context.Context, opts ...Option) (*Pipeline, error) {
 	}
 
 	out := newDiagnostics(cfg.stderr)
-	p := &Pipeline{out: out, deliveries: newDeliveries(out), propagator: w3c()}
-	err := p.build(ctx, cfg)
+	p := &Pipeline{out: out, deliveries: newDeliveries(out), queues: newQueues(out), propagator: propagator}
+	err = p.build(ctx, cfg)
 	if err == nil {
 		err = errors.Join(
 			runtime.Start(runtime.WithMeterProvider(p.meters)),
@@ -141,7 +156,7 @@ func Setup(ctx context.Context, opts ...Option) (*Pipeline, error) {
 	}
 
 	otel.SetErrorHandler(out)
-	otel.SetLogger(out.logger())
+	otel.SetLogger(out.logger(p.queues))
 	otel.SetTextMapPropagator(p.propagator)
 	otel.SetTracerProvider(p.tracers)
 	otel.SetMeterProvider(p.meters)
@@ -150,19 +165,23 @@ func Setup(ctx context.Context, opts ...Option) (*Pipeline, error) {
 	return p, nil
 }
 
-func w3c() propagation.TextMapPropagator {
-	return propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
-}
-
-// ForceFlush exports what has been recorded so far.
+// ForceFlush exports what has been recorded so far, and returns when that is done
+// or ctx ends.
 func (p *Pipeline) ForceFlush(ctx context.Context) error {
+	if p == nil {
+		return nil
+	}
 	return p.each(func(x provider) error { return x.ForceFlush(ctx) })
 }
 
 // Shutdown exports what is left and stops the pipeline, within ctx, or within
 // 5 seconds if ctx has no deadline. What could not be delivered by then is lost:
-// that is said on standard error and returned. Further calls return the same.
+// that is said on standard error and returned. Further calls wait for the first one,
+// whatever their context, and return the same.
 func (p *Pipeline) Shutdown(ctx context.Context) error {
+	if p == nil {
+		return nil
+	}
 	p.stop.Do(func() { p.stopErr = p.shutdown(ctx) })
 	return p.stopErr
 }
@@ -207,6 +226,7 @@ func (p *Pipeline) shutdown(ctx context.Context) error {
 	}
 	p.deliveries.cut(errDeadline)
 	p.deliveries.probes.Wait()
+	p.queues.close()
 
 	var delivery *deliveryError
 	if loss := p.deliveries.loss(); loss != nil {

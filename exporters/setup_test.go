@@ -442,6 +442,33 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+// TestADirectoryThatIsFull: what is removed to make room is said and counted, by a
+// whole pipeline, once.
+func TestADirectoryThatIsFull(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 4 {
+		name := filepath.Join(dir, fmt.Sprintf("logs-20200101T000000.000000000Z-1-%d.jsonl", i))
+		if err := os.WriteFile(name, []byte(`{"resourceLogs":[{"scopeLogs":[{"logRecords":[{}]}]}]}`+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	res := run(t, "20s", "OTEL_TRACES_EXPORTER=otlp_file", "OTEL_METRICS_EXPORTER=otlp_file", "OTEL_LOGS_EXPORTER=otlp_file",
+		"OTELMCP_FILE_DIRECTORY="+dir, "OTELMCP_FILE_MAX_SIZE=65536", "OTELMCP_FILE_MAX_TOTAL_SIZE=262144")
+	res.ok(t)
+	for _, line := range []string{"otelmcp: otlp_file: " + dir + " is full (OTELMCP_FILE_MAX_TOTAL_SIZE=262144)", "3 files were removed, with 0 spans, 0 metric points and 3 log records"} {
+		if n := strings.Count(res.stderr, line); n != 1 {
+			t.Errorf("%q was said %d times:\n%s", line, n, res.stderr)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "metrics-*.jsonl"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%v %v", files, err)
+	}
+	if text, err := os.ReadFile(files[0]); err != nil || !bytes.Contains(text, []byte("otelmcp.exporter.file.removed")) {
+		t.Errorf("not counted in %s: %v", text, err)
+	}
+}
+
 func TestInvalidSettings(t *testing.T) {
 	for _, tt := range []struct{ env, want string }{
 		{"OTEL_TRACES_EXPORTER=otpl", `OTEL_TRACES_EXPORTER="otpl": want one of otlp, otlp_file, console, none`},
@@ -453,7 +480,7 @@ func TestInvalidSettings(t *testing.T) {
 		{"OTEL_EXPORTER_OTLP_LOGS_PROTOCOL=http", `OTEL_EXPORTER_OTLP_LOGS_PROTOCOL="http"`},
 		{"OTEL_EXPORTER_OTLP_ENDPOINT=localhost:4318", `OTEL_EXPORTER_OTLP_ENDPOINT="localhost:4318": want a URL`},
 		{"OTEL_EXPORTER_OTLP_HEADERS=hunter2", `OTEL_EXPORTER_OTLP_HEADERS="[redacted]": want key=value`},
-		{"OTEL_EXPORTER_OTLP_TIMEOUT=10s", `OTEL_EXPORTER_OTLP_TIMEOUT="10s": want a positive number of milliseconds`},
+		{"OTEL_EXPORTER_OTLP_TIMEOUT=10s", `OTEL_EXPORTER_OTLP_TIMEOUT="10s": want a whole number of milliseconds`},
 		{"OTEL_EXPORTER_OTLP_COMPRESSION=zip", `want exactly gzip or none`},
 		{"OTEL_EXPORTER_OTLP_COMPRESSION=GZIP", `want exactly gzip or none`},
 		{"OTEL_EXPORTER_OTLP_CERTIFICATE=/does/not/exist", `OTEL_EXPORTER_OTLP_CERTIFICATE="/does/not/exist": want`},

@@ -161,6 +161,7 @@ var (
 		semconv.OTelMCPAuthReasonAudienceMismatch,
 		semconv.OTelMCPAuthReasonInsufficientScope,
 		semconv.OTelMCPAuthReasonRevoked,
+		semconv.OTelMCPAuthReasonUnprovenPossession,
 		semconv.OTelMCPAuthReasonPolicy,
 		semconv.OTelMCPAuthReasonHidden,
 		semconv.OTelMCPAuthReasonUnknownSession,

@@ -57,7 +57,7 @@ import (
 var (
 	allReasons = []string{
 		"ok", "missing_credentials", "malformed_credentials", "invalid_credentials", "expired", "not_yet_valid", "bad_signature",
-		"unknown_issuer", "audience_mismatch", "insufficient_scope", "revoked", "policy", "hidden", "unknown_session",
+		"unknown_issuer", "audience_mismatch", "insufficient_scope", "revoked", "unproven_possession", "policy", "hidden", "unknown_session",
 		"session_principal_mismatch", "host_rejected", "origin_rejected", "state_mismatch", "refresh_failed",
 		"registration_failed", "issuer_mismatch", "verifier_unavailable",
 	}

@@ -366,6 +366,8 @@ func (v *verdict) invalid(reason string) {
 		description = "the token is not meant for this server"
 	case semconv.OTelMCPAuthReasonRevoked:
 		description = "the token was revoked"
+	case semconv.OTelMCPAuthReasonUnprovenPossession:
+		description = "the token is bound to a key, and the request does not prove that its sender holds it"
 	}
 	v.refuse(http.StatusUnauthorized, reason, "invalid_token", description)
 }

@@ -156,7 +156,8 @@ func bearerCases() []bearerCase {
 		},
 	}
 	for _, reason := range []string{
-		"expired", "not_yet_valid", "bad_signature", "unknown_issuer", "audience_mismatch", "revoked", "malformed_credentials", "issuer_mismatch",
+		"expired", "not_yet_valid", "bad_signature", "unknown_issuer", "audience_mismatch", "revoked", "unproven_possession", "malformed_credentials",
+		"issuer_mismatch",
 	} {
 		for _, known := range []bool{true, false} {
 			c := bearerCase{

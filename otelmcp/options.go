@@ -76,17 +76,20 @@ func newConfig(opts []Option) *config {
 	return c
 }
 
-// WithTracerProvider sets where spans go. The default is the global provider.
+// WithTracerProvider sets where spans go. Nil, as the default, is the global
+// provider.
 func WithTracerProvider(p trace.TracerProvider) Option {
 	return optionFunc(func(c *config) { c.tracerProvider = p })
 }
 
-// WithMeterProvider sets where metrics go. The default is the global provider.
+// WithMeterProvider sets where metrics go. Nil, as the default, is the global
+// provider.
 func WithMeterProvider(p metric.MeterProvider) Option {
 	return optionFunc(func(c *config) { c.meterProvider = p })
 }
 
-// WithLoggerProvider sets where events go. The default is the global provider.
+// WithLoggerProvider sets where events go. Nil, as the default, is the global
+// provider.
 func WithLoggerProvider(p log.LoggerProvider) Option {
 	return optionFunc(func(c *config) { c.loggerProvider = p })
 }
@@ -94,8 +97,8 @@ func WithLoggerProvider(p log.LoggerProvider) Option {
 // WithPropagators sets how trace context is read from a message's _meta
 // (SEP-414) and, failing that, from HTTP headers, and how a client writes it
 // there. An entry of tracestate that looks like a credential is neither recorded nor
-// sent on; all others are. The default is the global propagators. A client whose remote must not
-// learn of the trace gets a composite propagator of none.
+// sent on; all others are. Nil, as the default, is the global propagators. A client
+// whose remote must not learn of the trace gets a composite propagator of none.
 func WithPropagators(p propagation.TextMapPropagator) Option {
 	return optionFunc(func(c *config) { c.propagators = p })
 }

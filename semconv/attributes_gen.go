@@ -294,6 +294,10 @@ const (
 	// OTelMCPCoverageGapsKey (string[]): What is not covered, and why.
 	OTelMCPCoverageGapsKey = attribute.Key("otelmcp.coverage.gaps")
 
+	// OTelMCPExporterSignalKey (closed enum): The signal that the records belong
+	// to.
+	OTelMCPExporterSignalKey = attribute.Key("otelmcp.exporter.signal")
+
 	// OTelMCPRefusedReasonKey (closed enum): What was refused.
 	OTelMCPRefusedReasonKey = attribute.Key("otelmcp.refused.reason")
 )
@@ -622,6 +626,8 @@ const (
 	OTelMCPAuthReasonInsufficientScope = "insufficient_scope"
 	// They were revoked.
 	OTelMCPAuthReasonRevoked = "revoked"
+	// They are bound to a key, and nothing proves that the caller holds it.
+	OTelMCPAuthReasonUnprovenPossession = "unproven_possession"
 	// A policy refused.
 	OTelMCPAuthReasonPolicy = "policy"
 	// The tool, prompt or resource is hidden from the caller.
@@ -694,6 +700,16 @@ const (
 	OTelMCPDefinitionChangeRemoved = "removed"
 	// Its digest changed.
 	OTelMCPDefinitionChangeChanged = "changed"
+)
+
+// Values of OTelMCPExporterSignalKey.
+const (
+	// Spans.
+	OTelMCPExporterSignalTraces = "traces"
+	// Metric points.
+	OTelMCPExporterSignalMetrics = "metrics"
+	// Log records.
+	OTelMCPExporterSignalLogs = "logs"
 )
 
 // Values of OTelMCPRefusedReasonKey.

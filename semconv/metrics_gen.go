@@ -22,6 +22,7 @@ const (
 	OTelMCPAuthDecisionsName          = "otelmcp.auth.decisions"
 	OTelMCPAuthDurationName           = "otelmcp.auth.duration"
 	OTelMCPTelemetryRefusedName       = "otelmcp.telemetry.refused"
+	OTelMCPExporterFileRemovedName    = "otelmcp.exporter.file.removed"
 )
 
 // NewMCPClientOperationDuration makes the instrument
@@ -163,5 +164,16 @@ func NewOTelMCPTelemetryRefused(m metric.Meter) (metric.Int64Counter, error) {
 		OTelMCPTelemetryRefusedName,
 		metric.WithDescription("The number of items that the instrumentation's bounded tables refused, and of callbacks that panicked."),
 		metric.WithUnit("{item}"),
+	)
+}
+
+// NewOTelMCPExporterFileRemoved makes the instrument
+// otelmcp.exporter.file.removed: The number of records in files that otlp_file
+// removed to make room.
+func NewOTelMCPExporterFileRemoved(m metric.Meter) (metric.Int64Counter, error) {
+	return m.Int64Counter(
+		OTelMCPExporterFileRemovedName,
+		metric.WithDescription("The number of records in files that otlp_file removed to make room."),
+		metric.WithUnit("{record}"),
 	)
 }

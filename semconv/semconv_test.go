@@ -215,6 +215,7 @@ func TestOurInstruments(t *testing.T) {
 	add(semconv.NewOTelMCPAuthDecisions(m))
 	add(semconv.NewOTelMCPAuthDuration(m))
 	add(semconv.NewOTelMCPTelemetryRefused(m))
+	add(semconv.NewOTelMCPExporterFileRemoved(m))
 	for _, err := range errs {
 		if err != nil {
 			t.Error(err)

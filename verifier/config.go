@@ -69,6 +69,19 @@ type Config struct {
 	// RolesClaim is the claim with the roles of the principal, or a dotted path to
 	// it, such as realm_access.roles. Empty means roles (RFC 9068 section 2.2.3.1).
 	RolesClaim string
+	// Possession says whether the sender of r proved that it has the key that its token
+	// is bound to (cnf, RFC 7800): by a DPoP proof (RFC 9449), say, or by a certificate
+	// that a proxy in front of the server passes on. It answers for the whole of
+	// confirmation, which is cnf as the token or the introspection response has it, and
+	// nil where the latter says only that there is a key. True lets the token through and
+	// false refuses it. An error says that it could not be found out: the answer is 503.
+	// The error must hold no part of the token. Possession must be safe for concurrent use.
+	//
+	// It is asked last, about a token that is good otherwise, and at most once for each
+	// call of Verify, with the request that Verify was given. It is not asked about a
+	// token that is bound to the client certificate of r and to nothing else: that one is
+	// let through (RFC 8705). Nil refuses all others that are bound to a key.
+	Possession func(ctx context.Context, token string, confirmation map[string]any, r *http.Request) (bool, error)
 }
 
 // Introspection is how to ask about a token (RFC 7662). The answer must name the
@@ -126,6 +139,7 @@ func New(ctx context.Context, c Config) (*Verifier, error) {
 		algorithms: algorithms,
 		skew:       skew,
 		roles:      roles,
+		possession: c.Possession,
 		now:        time.Now,
 	}
 	v.keys = &keySet{fetch: fetch, issuer: c.Issuer, configured: c.JWKSURL, now: v.clock}

@@ -32,6 +32,20 @@
 // and so are a name that occurs twice in one JSON object, ID tokens, logout tokens
 // and other JWTs that can be told from an access token.
 //
+// # Tokens that are bound to a key
+//
+// A token with the claim cnf (RFC 7800) was issued to whoever has a certain key. Taken
+// as a plain bearer token it would be of use to a thief, so it is refused (RFC 8705
+// section 3, RFC 9449 section 7.2) unless the sender proves that it has the key:
+//
+//   - A token that is bound to a certificate (x5t#S256) is accepted over a connection
+//     that this process ended itself, with that certificate of the client. The server
+//     must ask for one, with tls.Config.ClientAuth of tls.RequestClientCert or more.
+//   - For DPoP (jkt), for a certificate that a proxy in front has checked, and for all
+//     else, [Config.Possession] says whether the sender proved it.
+//
+// The binding counts wherever it stands: in the token or in the introspection response.
+//
 // # What it answers
 //
 // A refusal is a *otelmcp.TokenError, with one of the semconv.OTelMCPAuthReason
@@ -43,6 +57,7 @@
 //	audience_mismatch      meant for somebody else
 //	expired, not_yet_valid by exp, nbf and iat, give or take Config.ClockSkew
 //	revoked                no longer active, though its own time is not over
+//	unproven_possession    bound to a key that the sender did not prove to have
 //	invalid_credentials    no access token, or not active for a reason unknown
 //	verifier_unavailable   it could not be found out
 //
@@ -85,7 +100,7 @@
 //
 // # Limits
 //
-// A token that is bound to a key of its sender (cnf: DPoP, mutual TLS) is taken as a
-// bearer token. Encrypted JWTs are opaque to it. Made-up opaque tokens reach
-// the introspection endpoint once each; limit the rate of callers in front.
+// DPoP proofs are not verified here: [Config.Possession] is for a program that does.
+// Encrypted JWTs are opaque to it. Made-up opaque tokens reach the introspection
+// endpoint once each; limit the rate of callers in front.
 package verifier

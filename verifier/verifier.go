@@ -33,6 +33,7 @@ type Verifier struct {
 	algorithms   []jose.SignatureAlgorithm
 	skew         time.Duration
 	roles        string
+	possession   func(context.Context, string, map[string]any, *http.Request) (bool, error) // nil when there is none
 	keys         *keySet
 	introspector *introspector // nil when there is none
 
@@ -43,11 +44,12 @@ func (v *Verifier) clock() time.Time { return v.now() }
 
 // Verify is an otelmcp.TokenVerifier. Its error is a *otelmcp.TokenError, which
 // holds no part of the token. It gives up when ctx ends, with
-// verifier_unavailable. It does not look at the request, which may be nil.
+// verifier_unavailable. Of the request, which may be nil, it looks at the client
+// certificate only, and only for a token that is bound to one.
 //
 // The Expiration that it returns is exp and Config.ClockSkew: until then the token
 // is accepted. Extra holds all claims, exp as it was among them.
-func (v *Verifier) Verify(ctx context.Context, token string, _ *http.Request) (*otelmcp.TokenInfo, error) {
+func (v *Verifier) Verify(ctx context.Context, token string, r *http.Request) (*otelmcp.TokenInfo, error) {
 	header := headerOf(token)
 	switch {
 	case len(token) > maxToken:
@@ -55,14 +57,14 @@ func (v *Verifier) Verify(ctx context.Context, token string, _ *http.Request) (*
 	case token == "" || strings.ContainsFunc(token, notToken68):
 		return nil, refuse(semconv.OTelMCPAuthReasonMalformedCredentials, "the token holds characters that no token has", nil)
 	case header != nil:
-		return v.verifyJWT(ctx, token, header)
+		return v.verifyJWT(ctx, token, header, r)
 	case v.introspector == nil:
 		return nil, refuse(semconv.OTelMCPAuthReasonMalformedCredentials, "the token is not a signed JWT, and no introspection is configured", nil)
 	}
-	return v.verifyOpaque(ctx, token)
+	return v.verifyOpaque(ctx, token, r)
 }
 
-func (v *Verifier) verifyJWT(ctx context.Context, token string, header map[string]any) (*otelmcp.TokenInfo, error) {
+func (v *Verifier) verifyJWT(ctx context.Context, token string, header map[string]any, r *http.Request) (*otelmcp.TokenInfo, error) {
 	jws, err := jose.ParseSignedCompact(token, v.algorithms)
 	if err != nil {
 		// What the library says quotes the token: it is not wrapped.
@@ -94,7 +96,7 @@ func (v *Verifier) verifyJWT(ctx context.Context, token string, header map[strin
 		return nil, refuse(semconv.OTelMCPAuthReasonMalformedCredentials, "the token does not say when it expires", info)
 	}
 	if v.introspector == nil || !v.introspector.forJWT {
-		return info, nil
+		return v.proven(ctx, token, c, info, r)
 	}
 	s, err := v.introspector.standing(ctx, token)
 	if err != nil {
@@ -104,10 +106,13 @@ func (v *Verifier) verifyJWT(ctx context.Context, token string, header map[strin
 		// It was issued, and its time is not over.
 		return nil, refuse(semconv.OTelMCPAuthReasonRevoked, "the authorization server says that the token is not active", info)
 	}
-	return info, nil
+	if _, bound, _ := c.confirmation(); !bound {
+		c = s.claims // which may say more of it
+	}
+	return v.proven(ctx, token, c, info, r)
 }
 
-func (v *Verifier) verifyOpaque(ctx context.Context, token string) (*otelmcp.TokenInfo, error) {
+func (v *Verifier) verifyOpaque(ctx context.Context, token string, r *http.Request) (*otelmcp.TokenInfo, error) {
 	s, err := v.introspector.standing(ctx, token)
 	if err != nil {
 		return nil, err
@@ -118,11 +123,14 @@ func (v *Verifier) verifyOpaque(ctx context.Context, token string) (*otelmcp.Tok
 		return nil, refuse(semconv.OTelMCPAuthReasonInvalidCredentials, "the authorization server says that the token is not active", info)
 	}
 	info, err = v.judge(s.claims, info)
-	if err == nil && !s.active {
+	if err != nil {
+		return nil, err
+	}
+	if !s.active {
 		// It was active, and the time that it was issued for is not over.
 		return nil, refuse(semconv.OTelMCPAuthReasonRevoked, "the token was active, and is no more", info)
 	}
-	return info, err
+	return v.proven(ctx, token, s.claims, info, r)
 }
 
 // verifySignature returns the payload of jws if a key of the authorization server

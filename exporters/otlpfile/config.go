@@ -8,6 +8,7 @@ package otlpfile
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -27,15 +28,26 @@ const (
 	filesPerTotal = 4
 )
 
-// Config says where the files go and how much they may take. Zero values stand
-// for the defaults given in the package documentation.
+// Config says where the files go and how much they may take. A zero value stands for
+// the default.
 type Config struct {
-	Directory    string
-	MaxSize      int64
+	// Directory is where the files go. It is made with mode 0700 if it is not there. A
+	// relative path is taken from the working directory at the time that the exporter is
+	// made. The default is otelmcp in the user's cache directory.
+	Directory string
+	// MaxSize is the size of one file in bytes: the line that would take it further
+	// begins a new one. From 65,536 (64 KiB) to a quarter of the largest int64. The
+	// default is 16,777,216 (16 MiB).
+	MaxSize int64
+	// MaxTotalSize is what the files of all signals and processes in Directory may take
+	// together, in bytes: beyond it files are removed. At least four times MaxSize. The
+	// default is 268,435,456 (256 MiB), or four times MaxSize if that is more.
 	MaxTotalSize int64
 }
 
-// ConfigFromEnv returns the settings of the OTELMCP_FILE_* variables.
+// ConfigFromEnv returns the settings of the OTELMCP_FILE_* variables. Its error names
+// the variable that is not a number; whether the numbers go together is seen when an
+// exporter is made.
 func ConfigFromEnv() (Config, error) {
 	size, errSize := positive(envMaxSize)
 	total, errTotal := positive(envMaxTotalSize)
@@ -49,8 +61,8 @@ func positive(name string) (int64, error) {
 		return 0, nil
 	}
 	n, err := strconv.ParseInt(v, 10, 64)
-	if err != nil || n <= 0 {
-		return 0, fmt.Errorf("%s=%q: want a positive number of bytes, such as %d", name, v, defaultMaxSize)
+	if err != nil || n <= 0 || v[0] == '+' {
+		return 0, fmt.Errorf("%s=%q: want a positive number of bytes, such as %d, and at most %d", name, v, defaultMaxSize, int64(math.MaxInt64))
 	}
 	return n, nil
 }
@@ -61,12 +73,15 @@ func (c Config) resolve() (Config, error) {
 	if c.MaxSize == 0 {
 		c.MaxSize = defaultMaxSize
 	}
+	if c.MaxSize < minFileCost || c.MaxSize > math.MaxInt64/filesPerTotal {
+		return c, fmt.Errorf("otlp_file: %s=%d: want a number of bytes from %d to %d", envMaxSize, c.MaxSize, minFileCost, int64(math.MaxInt64/filesPerTotal))
+	}
 	if c.MaxTotalSize == 0 {
 		c.MaxTotalSize = max(defaultMaxTotalSize, filesPerTotal*c.MaxSize)
 	}
-	if c.MaxSize < minFileCost || c.MaxTotalSize/filesPerTotal < c.MaxSize {
-		return c, fmt.Errorf("otlp_file: %s=%d and %s=%d: want at least %d for one file, and at least %d times that size for all",
-			envMaxSize, c.MaxSize, envMaxTotalSize, c.MaxTotalSize, minFileCost, filesPerTotal)
+	if c.MaxTotalSize/filesPerTotal < c.MaxSize {
+		return c, fmt.Errorf("otlp_file: %s=%d and %s=%d: want at least %d times the size of one file for all",
+			envMaxSize, c.MaxSize, envMaxTotalSize, c.MaxTotalSize, filesPerTotal)
 	}
 	if c.Directory == "" {
 		cache, err := os.UserCacheDir()

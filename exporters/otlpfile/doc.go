@@ -19,8 +19,8 @@
 //	                             cache directory             if it is not there
 //	OTELMCP_FILE_MAX_SIZE        16777216 (16 MiB)           bytes after which a new file is begun;
 //	                                                         at least 65536
-//	OTELMCP_FILE_MAX_TOTAL_SIZE  268435456 (256 MiB)         bytes that all files in the directory may
-//	                                                         take; at least four times the size of one
+//	OTELMCP_FILE_MAX_TOTAL_SIZE  268435456 (256 MiB), or     bytes that all files in the directory may
+//	                             four times the size of one  take; at least four times the size of one
 //
 // No other variable bends what is written, with two exceptions that the
 // metrics SDK defines for every OTLP exporter and that hold here too:
@@ -48,12 +48,22 @@
 // # Bounds
 //
 // A file is closed before the line that would take it over its maximum; only a
-// single line larger than that makes a larger file. Before each line the
-// oldest files of the directory, whatever process left them, are removed until
-// the line fits into the total. A file counts for at least 64 KiB, so that many
-// short-lived processes cannot fill a directory with tiny files. Processes that
-// write at the same moment can exceed the total by one line each. A writer whose
-// file was removed by another process, or by hand, begins a new one.
+// single line larger than that makes a larger file. Before each line, files of the
+// directory are removed until the line fits into the total, whatever process left
+// them and whether or not anybody has read them: first those that nobody has written
+// to for longest. A file counts for at least 64 KiB, so that many short-lived
+// processes cannot fill a directory with tiny files. Processes that write at the same
+// moment can exceed the total by one line each. A writer whose file was removed by
+// another process, or by hand, begins a new one.
+//
+// What is removed is counted in the metric otelmcp.exporter.file.removed, in records,
+// by the process that removes it. The counter goes to the global MeterProvider. The
+// OpenTelemetry error handler is told when files begin to be removed, and, once none
+// was removed for 10 minutes or the last exporter has shut down, how many they were
+// and what was in them. The total is not a queue: it must hold what is written in the
+// time that a reader may be away, and a reader that removes what it has read keeps the
+// directory from filling up. While a file is being removed it has a name with a dot in
+// front, and does not match *.jsonl.
 //
 // # Durability
 //

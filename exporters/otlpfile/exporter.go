@@ -78,7 +78,7 @@ func NewSpanExporter(ctx context.Context, cfg Config) (sdktrace.SpanExporter, er
 		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{Enabled: false}),
 	)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, t.w.shutdown())
 	}
 	return &spanExporter{SpanExporter: exp, w: t.w}, nil
 }
@@ -98,7 +98,7 @@ func NewMetricExporter(ctx context.Context, cfg Config) (sdkmetric.Exporter, err
 		otlpmetrichttp.WithRetry(otlpmetrichttp.RetryConfig{Enabled: false}),
 	)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, t.w.shutdown())
 	}
 	return &metricExporter{Exporter: exp, w: t.w}, nil
 }
@@ -118,7 +118,7 @@ func NewLogExporter(ctx context.Context, cfg Config) (sdklog.Exporter, error) {
 		otlploghttp.WithRetry(otlploghttp.RetryConfig{Enabled: false}),
 	)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, t.w.shutdown())
 	}
 	return &logExporter{Exporter: exp, w: t.w}, nil
 }
@@ -140,7 +140,7 @@ func newTransport(cfg Config, signal string, create func() request) (*transport,
 	if err != nil {
 		return nil, err
 	}
-	return &transport{w: &writer{cfg: cfg, signal: signal}, new: create}, nil
+	return &transport{w: openWriter(cfg, signal), new: create}, nil
 }
 
 // RoundTrip answers 200 with an empty body, which OTLP takes as full success,

@@ -35,11 +35,15 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) != "" {
+		os.Exit(child())
+	}
+	goleak.VerifyTestMain(m)
+}
 
-// record writes one span, the points of three instruments and one log record,
-// and returns the only line of each signal.
-func record(t *testing.T, cfg Config) map[string][]byte {
+// emitAll writes one span, the points of two instruments and one log record.
+func emitAll(t *testing.T, cfg Config) {
 	t.Helper()
 	ctx := t.Context()
 	spans, err1 := NewSpanExporter(ctx, cfg)
@@ -68,7 +72,12 @@ func record(t *testing.T, cfg Config) map[string][]byte {
 	if err := errors.Join(tp.Shutdown(ctx), mp.Shutdown(ctx), lp.Shutdown(ctx)); err != nil {
 		t.Fatal(err)
 	}
+}
 
+// record is emitAll, and returns the only line of each signal.
+func record(t *testing.T, cfg Config) map[string][]byte {
+	t.Helper()
+	emitAll(t, cfg)
 	lines := map[string][]byte{}
 	for _, signal := range []string{"traces", "metrics", "logs"} {
 		all := readLines(t, cfg.Directory, signal)
@@ -249,7 +258,7 @@ func newWriter(t *testing.T, signal string, cfg Config) *writer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &writer{cfg: cfg, signal: signal}
+	w := openWriter(cfg, signal)
 	t.Cleanup(func() { _ = w.shutdown() })
 	return w
 }

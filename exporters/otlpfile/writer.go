@@ -1,62 +1,84 @@
 // Copyright The otelmcp Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// This file writes lines to files: rotation, the bound of the directory, and
-// what happens when the disk or the directory fails.
+// This file writes lines to files: rotation, and what happens when the disk or the
+// directory fails.
 
 package otlpfile
 
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
-	"sync"
 	"sync/atomic"
 	"time"
-)
 
-// minFileCost is what a file counts for at least, so that the total bounds the
-// number of files too.
-const minFileCost = 64 << 10
+	"go.opentelemetry.io/otel"
+)
 
 // errClosed is returned for a line that comes after Shutdown.
 var errClosed = errors.New("otlp_file: exporter is shut down")
 
-var (
-	// directories serializes the writers of this process: making room and using
-	// it must be one step, or three signals would overrun the total together.
-	directories sync.Mutex
-
-	// sequence tells files apart that are begun within one tick of the clock.
-	sequence atomic.Int64
-
-	// ours matches the names that open makes, in the order signal, moment.
-	// Nothing else in the directory is ever counted or removed.
-	ours = regexp.MustCompile(`^(traces|metrics|logs)-(\d{8}T\d{6}\.\d{9}Z)-\d+-\d+\.jsonl$`)
-)
+// sequence tells files apart that are begun within one tick of the clock.
+var sequence atomic.Int64
 
 // writer appends lines to the current file of one signal.
 type writer struct {
 	cfg    Config
 	signal string
 
-	// The rest is guarded by directories. file is nil until the first line, and
-	// after anything went wrong with it.
-	file   *os.File
-	size   int64
-	closed bool
+	// The rest is guarded by directories. dir is nil after Shutdown. file is nil until
+	// the first line, and after anything went wrong with it.
+	dir  *directory
+	file *os.File
+	size int64
+}
+
+// openWriter returns a writer. It must be shut down.
+func openWriter(cfg Config, signal string) *writer {
+	directories.Lock()
+	defer directories.Unlock()
+	return &writer{cfg: cfg, signal: signal, dir: joinDirectory(cfg.Directory)}
 }
 
 // writeLine appends line, which ends in its only newline.
 func (w *writer) writeLine(line []byte) error {
+	said, err := w.write(line)
+	tell(said)
+	return err
+}
+
+// tell gives the program's error handler what is to be said. The caller holds no
+// lock: the handler is the program's.
+func tell(said []error) {
+	for _, err := range said {
+		otel.Handle(err)
+	}
+}
+
+// write is writeLine, and returns what is to be said of the directory.
+func (w *writer) write(line []byte) (said []error, err error) {
 	directories.Lock()
 	defer directories.Unlock()
-	if w.closed {
-		return errClosed
+	if w.dir == nil {
+		return nil, errClosed
 	}
+	// Another process that makes room can remove the file while the line is written
+	// to it. The line then goes to a new file. Twice in a row is a directory that
+	// somebody clears all the time.
+	for range 3 {
+		more, err := w.append(line)
+		said = append(said, more...)
+		if err != nil || !w.removed() {
+			return said, err
+		}
+	}
+	return said, fmt.Errorf("otlp_file: files in %s are removed as soon as they are written", w.cfg.Directory)
+}
+
+// append appends line to the current file, or to a new one where that is full or gone.
+func (w *writer) append(line []byte) (said []error, err error) {
 	n := int64(len(line))
 	var closing error // of the file before: worth an error, but not this line
 	switch {
@@ -66,12 +88,17 @@ func (w *writer) writeLine(line []byte) error {
 	case w.size+n > w.cfg.MaxSize:
 		closing = w.closeFile()
 	}
-	if err := w.makeRoom(n); err != nil {
-		return errors.Join(closing, err)
+	current := ""
+	if w.file != nil {
+		current = filepath.Base(w.file.Name())
+	}
+	said, err = w.dir.makeRoom(n, w.cfg.MaxTotalSize, current)
+	if err != nil {
+		return said, errors.Join(closing, err)
 	}
 	if w.file == nil {
 		if err := w.open(); err != nil {
-			return errors.Join(closing, err)
+			return said, errors.Join(closing, err)
 		}
 	}
 	if _, err := w.file.Write(line); err != nil {
@@ -80,10 +107,10 @@ func (w *writer) writeLine(line []byte) error {
 		if terr := w.file.Truncate(w.size); terr != nil {
 			err = errors.Join(err, terr, w.closeFile())
 		}
-		return errors.Join(closing, err)
+		return said, errors.Join(closing, err)
 	}
 	w.size += n
-	return closing
+	return said, closing
 }
 
 // removed reports whether the file is no longer where it was created. Writing
@@ -101,8 +128,7 @@ func (w *writer) open() error {
 	if err := os.MkdirAll(w.cfg.Directory, 0o700); err != nil {
 		return err
 	}
-	name := fmt.Sprintf("%s-%s-%d-%d.jsonl", w.signal,
-		time.Now().UTC().Format("20060102T150405.000000000Z"), os.Getpid(), sequence.Add(1))
+	name := fmt.Sprintf("%s-%s-%d-%d.jsonl", w.signal, time.Now().UTC().Format(moment), os.Getpid(), sequence.Add(1))
 	// O_EXCL: a file or a link that somebody put there is never followed.
 	// O_APPEND: after a line was taken back, the next one starts where it did.
 	f, err := os.OpenFile(filepath.Join(w.cfg.Directory, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
@@ -110,62 +136,6 @@ func (w *writer) open() error {
 		return err
 	}
 	w.file, w.size = f, 0
-	return nil
-}
-
-// makeRoom removes the oldest files until n more bytes fit into the total.
-func (w *writer) makeRoom(n int64) error {
-	if n > w.cfg.MaxTotalSize {
-		return fmt.Errorf("otlp_file: a line of %d bytes is larger than %s=%d", n, envMaxTotalSize, w.cfg.MaxTotalSize)
-	}
-	entries, err := os.ReadDir(w.cfg.Directory)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // open makes it
-	}
-	if err != nil {
-		return err
-	}
-
-	type file struct {
-		name, moment string
-		cost         int64
-	}
-	var files []file
-	total := max(n, minFileCost) // the line may need a new file
-	current := ""
-	if w.file != nil {
-		current = filepath.Base(w.file.Name())
-		total = n
-	}
-	for _, e := range entries {
-		m := ours.FindStringSubmatch(e.Name())
-		if m == nil {
-			continue
-		}
-		info, err := e.Info()
-		if err != nil || !info.Mode().IsRegular() {
-			continue // removed meanwhile by another process, or not a file of ours
-		}
-		cost := max(info.Size(), minFileCost)
-		total += cost
-		if e.Name() != current {
-			files = append(files, file{name: e.Name(), moment: m[2], cost: cost})
-		}
-	}
-	for total > w.cfg.MaxTotalSize && len(files) > 0 {
-		oldest := 0
-		for i, f := range files {
-			if f.moment < files[oldest].moment {
-				oldest = i
-			}
-		}
-		err := os.Remove(filepath.Join(w.cfg.Directory, files[oldest].name))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err // writing on would break the bound
-		}
-		total -= files[oldest].cost
-		files = append(files[:oldest], files[oldest+1:]...)
-	}
 	return nil
 }
 
@@ -188,9 +158,19 @@ func (w *writer) sync() error {
 	return w.file.Sync()
 }
 
+// shutdown closes the file. Further calls do nothing.
 func (w *writer) shutdown() error {
+	said, err := w.end()
+	tell(said)
+	return err
+}
+
+func (w *writer) end() (said []error, err error) {
 	directories.Lock()
 	defer directories.Unlock()
-	w.closed = true
-	return w.closeFile()
+	if w.dir != nil {
+		said = w.dir.leave(w.cfg.MaxTotalSize)
+		w.dir = nil
+	}
+	return said, w.closeFile()
 }

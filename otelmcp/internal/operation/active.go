@@ -49,8 +49,7 @@ func countedBy(meter metric.Meter, r *Recorder) (*methods, error) {
 		_, err := m.observe(meter)
 		return m, err
 	}
-	set := attribute.NewSet(r.extra...)
-	key := meterKey{meter, set.Equivalent()}
+	key := meterKey{meter, r.distinct()}
 	counting.mu.Lock()
 	m := counting.m[key].Value()
 	counting.mu.Unlock()

@@ -24,6 +24,12 @@ func (r *Recorder) metricSet(safe ...attribute.KeyValue) metric.MeasurementOptio
 	return metric.WithAttributeSet(attribute.NewSet(append(safe[:len(safe):len(safe)], r.extra...)...))
 }
 
+// distinct tells Recorders apart by the operator's attributes.
+func (r *Recorder) distinct() attribute.Distinct {
+	set := attribute.NewSet(r.extra...)
+	return set.Equivalent()
+}
+
 // startOptions are those that every span of a method begins with. name is one of the protocol's methods, or Other.
 func startOptions(kind trace.SpanKind, name string) []trace.SpanStartOption {
 	return []trace.SpanStartOption{

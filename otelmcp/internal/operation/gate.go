@@ -83,6 +83,7 @@ var rules = map[attribute.Key]rule{
 	semconv.OTelMCPCoverageSeamsKey:         own,
 	semconv.OTelMCPCoverageGapsKey:          own,
 	semconv.OTelMCPRefusedReasonKey:         own,
+	semconv.OTelMCPExporterSignalKey:        own,
 	semconv.MCPMethodNameKey:                {scrub.Name, MaxName},
 	semconv.MCPSessionIDKey:                 {scrub.Name, MaxName},
 	semconv.JSONRPCRequestIDKey:             {scrub.Name, MaxName},

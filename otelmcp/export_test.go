@@ -6,6 +6,8 @@ package otelmcp
 import (
 	"context"
 	"iter"
+	"net/netip"
+	"time"
 
 	"github.com/mark3labs/mcp-go/client/transport"
 )
@@ -115,4 +117,34 @@ func InputsHeld(t transport.Interface) (n int) {
 		n++
 	}
 	return n
+}
+
+// Notices are the cancellations that were asked for.
+type Notices struct{ n notices }
+
+// NewNotices returns none.
+func NewNotices() *Notices { return &Notices{newNotices()} }
+
+// Ask asks for the cancellation of a request.
+func (n *Notices) Ask(session, id string, from netip.Addr) (full bool) {
+	return n.n.add(n.n.key(session, id), from)
+}
+
+// Withdraw takes back what was asked for from there.
+func (n *Notices) Withdraw(session, id string, from netip.Addr) {
+	n.n.withdraw(n.n.key(session, id), from)
+}
+
+// Take takes who asked for the cancellation of a request that came in at since.
+func (n *Notices) Take(session, id string, since time.Time) (from netip.Addr, ok bool) {
+	taken, ok := n.n.take(session, id, since)
+	return taken.from, ok
+}
+
+// Len is how many there are.
+func (n *Notices) Len() (k int) {
+	for range n.n.table.All() {
+		k++
+	}
+	return k
 }

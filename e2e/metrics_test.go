@@ -99,7 +99,9 @@ func TestMetricsInPrometheus(t *testing.T) {
 		t.Run(protocol, func(t *testing.T) {
 			namespace := telemetryOf(t, protocol)
 			// By itself, since its thousand messages are no part of the examples' telemetry.
-			fillTable(t, append(s.Env(protocol), "OTEL_RESOURCE_ATTRIBUTES=service.namespace="+namespace+"-flood"))
+			flood := append(s.Env(protocol), "OTEL_RESOURCE_ATTRIBUTES=service.namespace="+namespace+"-flood")
+			fillTable(t, flood)
+			fillDirectory(t, flood)
 			for _, m := range metricsOfRegistry(t) {
 				t.Run(m.Name, func(t *testing.T) {
 					for _, name := range seriesNames(m) {
@@ -230,6 +232,25 @@ func fillTable(t *testing.T, env []string) {
 	}
 }
 
+// fillDirectory has a server write its spans to a directory that is full of files of
+// others.
+func fillDirectory(t *testing.T, env []string) {
+	t.Helper()
+	dir := t.TempDir()
+	for i := range 4 {
+		name := filepath.Join(dir, fmt.Sprintf("logs-20200101T000000.000000000Z-1-%d.jsonl", i))
+		if err := os.WriteFile(name, []byte(`{"resourceLogs":[{"scopeLogs":[{"logRecords":[{}]}]}]}`+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	endpoint, stop := serveQuickstart(t, slices.Concat(env, []string{
+		"OTEL_TRACES_EXPORTER=otlp_file", "OTELMCP_FILE_DIRECTORY=" + dir, "OTELMCP_FILE_MAX_SIZE=65536", "OTELMCP_FILE_MAX_TOTAL_SIZE=262144",
+	})...)
+	defer stop()
+	client := &rawClient{t: t, url: endpoint}
+	client.open()
+}
+
 func serveQuickstart(t *testing.T, env ...string) (endpoint string, stop func()) {
 	t.Helper()
 	match, stop := serveExample(t, "quickstart", quickstartReady, append(env, "NO_COLOR=1")...)
@@ -301,6 +322,7 @@ func TestMetricMetadata(t *testing.T) {
 		runExample(t, name, direct...)
 	}
 	fillTable(t, direct)
+	fillDirectory(t, direct)
 	types := map[string]string{"updowncounter": "gauge", "counter": "counter", "histogram": "histogram"}
 	for _, m := range metricsOfRegistry(t) {
 		eventually(t, func() error {
@@ -341,8 +363,8 @@ func TestMetricMetadata(t *testing.T) {
 		}
 		for _, m := range metricsOfRegistry(t) {
 			got, ok := known[family(m)]
-			// The server refuses nothing, and its sessions do not end.
-			if !ok && m.Name != "otelmcp.telemetry.refused" && !strings.HasSuffix(m.Name, ".session.duration") {
+			// The server refuses nothing, it writes no files, and its sessions do not end.
+			if !ok && m.Name != "otelmcp.telemetry.refused" && m.Name != "otelmcp.exporter.file.removed" && !strings.HasSuffix(m.Name, ".session.duration") {
 				return fmt.Errorf("%s is not there", family(m))
 			}
 			help := strings.Join(strings.Fields(m.Brief), " ")

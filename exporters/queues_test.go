@@ -27,7 +27,7 @@ type gate struct {
 	held   chan struct{} // gets a value for each request that waits
 }
 
-func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (g *gate) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	g.mu.Lock()
 	closed := g.closed
 	g.mu.Unlock()

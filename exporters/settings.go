@@ -24,8 +24,8 @@ import (
 )
 
 const (
-	// maxNumber is the largest number that the OpenTelemetry specification asks readers
-	// of its variables to take. As milliseconds it is 24 days.
+	// maxNumber bounds all other numbers. As milliseconds it is 24 days, which no reader
+	// takes for a negative time.
 	maxNumber = math.MaxInt32
 
 	// maxQueue bounds the queues. The SDK allocates a queue when it is made: 16 bytes
@@ -125,7 +125,7 @@ func checkSettings() error {
 	}
 	// Only the ratio samplers read their argument.
 	const arg = "OTEL_TRACES_SAMPLER_ARG"
-	if v := os.Getenv(arg); v != "" && strings.HasSuffix(os.Getenv("OTEL_TRACES_SAMPLER"), "traceidratio") {
+	if v := os.Getenv(arg); v != "" && strings.HasSuffix(strings.ToLower(strings.TrimSpace(os.Getenv("OTEL_TRACES_SAMPLER"))), "traceidratio") {
 		if f, err := strconv.ParseFloat(strings.TrimSpace(v), 64); err != nil || !(f >= 0 && f <= 1) {
 			errs = append(errs, invalid(arg, v, "a ratio from 0 to 1"))
 		}

@@ -167,19 +167,19 @@ func fields() []string {
 func TestPropagators(t *testing.T) {
 	w3c := []string{"baggage", "traceparent", "tracestate"}
 	for value, want := range map[string][]string{
-		"":                                w3c,
-		"tracecontext,baggage":            w3c,
-		" TraceContext , baggage,baggage": w3c,
-		"tracecontext":                    {"traceparent", "tracestate"},
-		"baggage":                         {"baggage"},
-		"none":                            nil,
-		"tracecontext,none":               nil,
-		"b3":                              {"b3"},
-		"b3multi":                         {"x-b3-flags", "x-b3-sampled", "x-b3-spanid", "x-b3-traceid"},
-		"jaeger":                          {"uber-trace-id"},
-		"xray":                            {"X-Amzn-Trace-Id"},
-		"ottrace":                         {"ot-tracer-sampled", "ot-tracer-spanid", "ot-tracer-traceid"},
-		"tracecontext,b3,baggage":         {"b3", "baggage", "traceparent", "tracestate"},
+		"":                               w3c,
+		"tracecontext,baggage":           w3c,
+		"TraceContext , baggage,baggage": w3c,
+		"tracecontext":                   {"traceparent", "tracestate"},
+		"baggage":                        {"baggage"},
+		"none":                           nil,
+		"tracecontext,none":              nil,
+		"b3":                             {"b3"},
+		"b3multi":                        {"x-b3-flags", "x-b3-sampled", "x-b3-spanid", "x-b3-traceid"},
+		"jaeger":                         {"uber-trace-id"},
+		"xray":                           {"X-Amzn-Trace-Id"},
+		"ottrace":                        {"ot-tracer-sampled", "ot-tracer-spanid", "ot-tracer-traceid"},
+		"tracecontext,b3,baggage":        {"b3", "baggage", "traceparent", "tracestate"},
 	} {
 		for _, disabled := range []string{"false", "true"} {
 			t.Run(value+", disabled "+disabled, func(t *testing.T) {

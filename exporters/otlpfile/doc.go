@@ -51,7 +51,7 @@
 // single line larger than that makes a larger file. Before each line, files of the
 // directory are removed until the line fits into the total, whatever process left
 // them and whether or not anybody has read them: first those that nobody has written
-// to for longest. A file counts for at least 64 KiB, so that many short-lived
+// to for longest, and last those that this process is writing. A file counts for at least 64 KiB, so that many short-lived
 // processes cannot fill a directory with tiny files. Processes that write at the same
 // moment can exceed the total by one line each. A writer whose file was removed by
 // another process, or by hand, begins a new one.

@@ -61,32 +61,32 @@ var directories = struct {
 // directory is what the writers of one directory share. directories guards it.
 type directory struct {
 	path    string
-	writers int
+	writers map[*writer]bool
 
 	files   int              // removed since it was said that files are
 	records map[string]int64 // that were in them, by signal
 	last    time.Time        // when the last one was removed
 }
 
-// joinDirectory returns the directory at path, for one more writer.
-func joinDirectory(path string) *directory {
-	d := directories.byPath[path]
+// joinDirectory gives w its directory.
+func joinDirectory(w *writer) {
+	d := directories.byPath[w.cfg.Directory]
 	if d == nil {
-		d = &directory{path: path, records: map[string]int64{}}
-		directories.byPath[path] = d
+		d = &directory{path: w.cfg.Directory, writers: map[*writer]bool{}, records: map[string]int64{}}
+		directories.byPath[w.cfg.Directory] = d
 	}
-	d.writers++
-	return d
+	d.writers[w] = true
+	w.dir = d
 }
 
 // leave ends what joinDirectory began. It returns what is to be said.
-func (d *directory) leave(total int64) []error {
-	d.writers--
-	if d.writers > 0 {
+func (d *directory) leave(w *writer) []error {
+	delete(d.writers, w)
+	if len(d.writers) > 0 {
 		return nil
 	}
 	delete(directories.byPath, d.path)
-	return d.over(total, 0)
+	return d.over(w.cfg.MaxTotalSize, 0)
 }
 
 // over returns what is to be said if files were removed, but not for a time.
@@ -103,16 +103,29 @@ func (d *directory) over(total int64, enough time.Duration) []error {
 
 // entry is a file in the directory.
 type entry struct {
-	name, signal string
-	cost         int64
-	written      time.Time
+	name   string // as it is
+	plain  string // as it was before it was claimed
+	signal string
+	cost   int64
+
+	live    bool // a writer of this process is writing it
+	written time.Time
 }
 
-// makeRoom removes files until n more bytes fit into the total: first those that
-// nobody has written to for longest, so that another process keeps the file that it
-// is writing as long as there is any other. current is the caller's own file. It
-// returns what is to be said.
-func (d *directory) makeRoom(n, most int64, current string) (said []error, err error) {
+// before reports whether e is to go before f: first what this process is not writing,
+// and of that what nobody has written to for longest. So another process, too, keeps
+// the file that it is writing as long as there are others.
+func (e entry) before(f entry) bool {
+	if e.live != f.live {
+		return f.live
+	}
+	return e.written.Before(f.written)
+}
+
+// makeRoom removes files until n more bytes of w fit into the total. It returns what
+// is to be said.
+func (d *directory) makeRoom(w *writer, n int64) (said []error, err error) {
+	most := w.cfg.MaxTotalSize
 	if n > most {
 		return nil, fmt.Errorf("otlp_file: a line of %d bytes is larger than %s=%d", n, envMaxTotalSize, most)
 	}
@@ -125,8 +138,14 @@ func (d *directory) makeRoom(n, most int64, current string) (said []error, err e
 		return said, err
 	}
 	total := max(n, minFileCost) // the line may need a new file
-	if current != "" {
+	if w.file != nil {
 		total = n
+	}
+	live := map[string]bool{}
+	for x := range d.writers {
+		if x.file != nil {
+			live[filepath.Base(x.file.Name())] = true
+		}
 	}
 	var files []entry
 	for _, e := range listed {
@@ -143,17 +162,17 @@ func (d *directory) makeRoom(n, most int64, current string) (said []error, err e
 		}
 		cost := max(info.Size(), minFileCost)
 		total += cost
-		if e.Name() != current {
-			files = append(files, entry{name: m[2], signal: m[3], cost: cost, written: info.ModTime()})
-			if m[1] != "" {
-				files[len(files)-1].name = e.Name()
-			}
+		if w.file == nil || e.Name() != filepath.Base(w.file.Name()) {
+			files = append(files, entry{
+				name: e.Name(), plain: m[2], signal: m[3], cost: cost,
+				live: live[e.Name()], written: info.ModTime(),
+			})
 		}
 	}
 	for total > most && len(files) > 0 {
 		oldest := 0
 		for i, f := range files {
-			if f.written.Before(files[oldest].written) {
+			if f.before(files[oldest]) {
 				oldest = i
 			}
 		}
@@ -178,8 +197,7 @@ func (d *directory) makeRoom(n, most int64, current string) (said []error, err e
 // goes first: its writer, who looks for it after each line, then writes what came too
 // late to be counted to another file.
 func (d *directory) remove(f entry) (removed bool, err error) {
-	base := ours.FindStringSubmatch(f.name)[2]
-	claim := filepath.Join(d.path, ".removed-"+time.Now().UTC().Format(moment)+"-"+base)
+	claim := filepath.Join(d.path, ".removed-"+time.Now().UTC().Format(moment)+"-"+f.plain)
 	switch err := os.Rename(filepath.Join(d.path, f.name), claim); {
 	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
@@ -210,7 +228,7 @@ func count(signal string, n int64) {
 // recordsIn returns how many spans, metric points or log records a file has. Half a
 // line, which a crash left, has none.
 func recordsIn(name, signal string) (n int64) {
-	f, err := os.Open(name) //nolint:gosec // a file of ours
+	f, err := os.Open(name)
 	if err != nil {
 		return 0
 	}

@@ -222,6 +222,32 @@ func TestAFileThatIsWrittenToStays(t *testing.T) {
 	}
 }
 
+// TestAQuietSignalStays: a process that is alone never removes what it is writing.
+func TestAQuietSignalStays(t *testing.T) {
+	cfg := Config{Directory: t.TempDir(), MaxSize: minFileCost, MaxTotalSize: 4 * minFileCost}
+	quiet, busy := newWriter(t, "metrics", cfg), newWriter(t, "logs", cfg)
+	if err := quiet.writeLine(line(100)); err != nil {
+		t.Fatal(err)
+	}
+	past := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(quiet.file.Name(), past, past); err != nil {
+		t.Fatal(err)
+	}
+	end := observe()
+	for range 10 {
+		if err := busy.writeLine(line(minFileCost - 10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(readLines(t, cfg.Directory, "metrics")); n != 1 {
+		t.Error("the quiet signal's file was removed")
+	}
+	if n := len(files(t, cfg.Directory, "logs")); n != 3 {
+		t.Errorf("%d files of the busy one", n)
+	}
+	end()
+}
+
 // TestARemoverThatDied leaves a file that counts and goes like others, and one that is
 // at work does not.
 func TestARemoverThatDied(t *testing.T) {

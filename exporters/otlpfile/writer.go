@@ -39,7 +39,9 @@ type writer struct {
 func openWriter(cfg Config, signal string) *writer {
 	directories.Lock()
 	defer directories.Unlock()
-	return &writer{cfg: cfg, signal: signal, dir: joinDirectory(cfg.Directory)}
+	w := &writer{cfg: cfg, signal: signal}
+	joinDirectory(w)
+	return w
 }
 
 // writeLine appends line, which ends in its only newline.
@@ -88,11 +90,7 @@ func (w *writer) append(line []byte) (said []error, err error) {
 	case w.size+n > w.cfg.MaxSize:
 		closing = w.closeFile()
 	}
-	current := ""
-	if w.file != nil {
-		current = filepath.Base(w.file.Name())
-	}
-	said, err = w.dir.makeRoom(n, w.cfg.MaxTotalSize, current)
+	said, err = w.dir.makeRoom(w, n)
 	if err != nil {
 		return said, errors.Join(closing, err)
 	}
@@ -169,7 +167,7 @@ func (w *writer) end() (said []error, err error) {
 	directories.Lock()
 	defer directories.Unlock()
 	if w.dir != nil {
-		said = w.dir.leave(w.cfg.MaxTotalSize)
+		said = w.dir.leave(w)
 		w.dir = nil
 	}
 	return said, w.closeFile()

@@ -271,7 +271,7 @@ func (c *coverage) expect(i *Instrumentation) {
 	w := weak.Make(i)
 	c.first = time.AfterFunc(startTime, func() {
 		if i := w.Value(); i != nil && !i.coverage.reported.Load() {
-			i.reportCoverage()
+			i.emitCoverage(semconv.OTelMCPRoleServer, i.covered())
 		}
 	})
 }

@@ -65,6 +65,12 @@ var instrumented onceEach[server.MCPServer, Instrumentation]
 // filters, which must be there before (a filter is an option of the server), and
 // by the OnRequestInitialization hooks that are there before.
 //
+// Servers may share their hooks, as a program gives them that makes one for each
+// session or request. What is ours among the hooks is added with the first of the
+// servers, which must not serve yet while that happens; later ones may be
+// instrumented while others serve. "Before", for an OnRequestInitialization hook that
+// is shared, is before the first.
+//
 // A second call for the same server returns the first one's result and ignores
 // its options.
 func Instrument(srv *server.MCPServer, opts ...Option) *Instrumentation {

@@ -414,3 +414,71 @@ func TestSessionOffersTheSame(t *testing.T) {
 		}
 	}
 }
+
+// TestNotificationWithoutRoom: what the session has no room for is lost, and recorded as
+// that. The call that sent it went well.
+func TestNotificationWithoutRoom(t *testing.T) {
+	const room = 100 // in a session of mcp-go's
+	for name, send := range map[string]func(ctx context.Context, s *server.MCPServer) error{
+		"to its client": func(ctx context.Context, s *server.MCPServer) error {
+			return s.SendNotificationToClient(ctx, "notifications/message", map[string]any{"level": "info", "data": "x"})
+		},
+		"to one client": func(_ context.Context, s *server.MCPServer) error {
+			return s.SendNotificationToSpecificClient("own", "notifications/message", map[string]any{"level": "info", "data": "x"})
+		},
+		"to all clients": func(_ context.Context, s *server.MCPServer) error {
+			s.SendNotificationToAllClients("notifications/message", map[string]any{"level": "info", "data": "x"})
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			shared := &server.Hooks{}
+			capture, other := telemetrytest.New(t), telemetrytest.New(t)
+			checkLeaks(t)
+			s := newEverything(server.WithHooks(shared))
+			otelmcp.Instrument(newEverything(server.WithHooks(shared)).MCPServer, into(other)...)
+			otelmcp.Instrument(s.MCPServer, into(capture)...)
+			told := make(chan struct{}, 8)
+			shared.AddOnError(func(context.Context, any, mcp.MCPMethod, any, error) { told <- struct{}{} }) // after ours
+			session := server.NewInProcessSession("own", nil)
+			if err := s.RegisterSession(t.Context(), session); err != nil {
+				t.Fatal(err)
+			}
+			session.Initialize()
+			s.do(func(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+				for range room + 2 {
+					_ = send(ctx, s.MCPServer)
+				}
+				recv(t, told)
+				recv(t, told)
+				return mcp.NewToolResultText("done"), nil
+			})
+			if r := connect(t, s.MCPServer, direct, legacy).tool(s.WithContext(t.Context(), session), "custom", ""); r.code() != 0 {
+				t.Fatalf("%+v", r)
+			}
+			s.UnregisterSession(t.Context(), "own")
+			var lost int
+			for _, r := range capture.EventsNamed(semconv.OTelMCPOperationEventName) {
+				e := event(r)
+				switch e["mcp.method.name"] {
+				case "tools/call":
+					if e["otelmcp.outcome"] != "ok" || e["rpc.response.status_code"] != "" {
+						t.Errorf("the call that sent it is recorded as %v", e)
+					}
+				case "notifications/message":
+					lost++
+					if e["otelmcp.outcome"] != "error" || e["otelmcp.role"] != "client" || e["mcp.session.id"] != "own" ||
+						e["otelmcp.transport"] != inProcess || !strings.Contains(e["otelmcp.operation.error.message"], "queue is full") {
+						t.Errorf("the lost notification is recorded as %v", e)
+					}
+				}
+			}
+			if lost != 2 {
+				t.Errorf("%d lost notifications are recorded, want 2", lost)
+			}
+			if n := len(other.EventsNamed(semconv.OTelMCPOperationEventName)); n != 0 {
+				t.Errorf("%d of them are recorded of a server that shares the hooks", n)
+			}
+		})
+	}
+}

@@ -86,6 +86,16 @@ unit: ## Run the tests of every module but e2e, with the race detector where the
 		(cd "$$m" && go test $$race $(TESTFLAGS) ./...) || { echo "failed in module $$m: go test" >&2; exit 1; }; \
 	done
 
+# How long it all takes: about MESSAGES/4000 seconds, and SOAKTIME. Go writes what fuzzing finds to testdata.
+MESSAGES ?= 1000000
+SOAKTIME ?= 30m
+SEED     ?= 0
+
+.PHONY: soak
+soak: ## Attack the books for long: a million hostile messages, then every fuzz target (MESSAGES=, SEED=, SOAKTIME=30m, ARGS=-only=Parse).
+	@go build -o .bin/soak ./internal/hostile/soak
+	@exec .bin/soak -messages=$(MESSAGES) -seed=$(SEED) -time=$(SOAKTIME) $(ARGS) $(MODULES)
+
 # The race detector changes what is allocated, so these run without it.
 BUDGETS := Budget|CostDoesNotGrow|HeapStaysFlat|SessionMemory
 

@@ -160,6 +160,8 @@ func (r *Reader) Write(p []byte) (int, error) {
 			return len(p), nil
 		case r.state == inText:
 			rest = rest[r.text(rest):]
+		case r.state != inWord && r.state != inNumber && isSpace(rest[0]):
+			rest = rest[1:]
 		case r.step(rest[0]):
 			rest = rest[1:]
 		}
@@ -167,7 +169,9 @@ func (r *Reader) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// step reads c, unless it returns false: then c is not part of what has just ended.
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+
+// step reads c, which is no space between values, unless it returns false: then c is not part of what has just ended.
 func (r *Reader) step(c byte) bool {
 	switch r.state {
 	case inWord:
@@ -175,9 +179,6 @@ func (r *Reader) step(c byte) bool {
 		return true
 	case inNumber:
 		return r.inNumber(c)
-	}
-	if c == ' ' || c == '\t' || c == '\r' || c == '\n' {
-		return true
 	}
 	switch r.state {
 	case atValue:

@@ -13,7 +13,13 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"github.com/mark3labs/mcp-go/client/transport"
+
+	"github.com/otelmcp/otelmcp-go/otelmcp"
 )
 
 // registers and exchanges are flows up to a step: what the server answers to it follows.
@@ -228,6 +234,58 @@ func TestOAuthEchoes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A client id that is a secret is none where nobody but the handler knows it.
+func TestOAuthClientIDOfAnotherState(t *testing.T) {
+	s := &script{calls: "rs", replies: []*scriptReply{nil, nil, {status: 201, body: strings.ReplaceAll(goodRegistration, "client-1", "x"+scriptManage)}}}
+	want := []string{"allow oauth_registration ok 201", "deny oauth_code state_mismatch"}
+	if is := s.check(t); !slices.Equal(is, want) {
+		t.Errorf("decided %q, want %q", is, want)
+	}
+}
+
+// Handlers that share a config, at a time: each decision is that of its own exchange.
+func TestOAuthSharedConfig(t *testing.T) {
+	capture, opts := captureOptions(t)
+	srv := &manyScripted{}
+	cfg := otelmcp.InstrumentOAuth(transport.OAuthConfig{
+		RedirectURI: "http://localhost/callback", ClientID: "known", HTTPClient: &http.Client{Transport: srv, Timeout: time.Minute},
+	}, opts...)
+	const handlers, rounds = 16, 20
+	var wg sync.WaitGroup
+	for range handlers {
+		wg.Go(func() {
+			for range rounds {
+				own := cfg
+				own.TokenStore = transport.NewMemoryTokenStore()
+				h := transport.NewOAuthHandler(own)
+				h.SetBaseURL(scriptBase)
+				h.SetExpectedState(scriptState)
+				if err := h.ProcessAuthorizationResponse(t.Context(), scriptCode, scriptState, scriptVerifier); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	is := decided(t, capture)
+	if n := len(is); n != handlers*rounds {
+		t.Errorf("%d decisions of %d exchanges", n, handlers*rounds)
+	}
+	for _, d := range is {
+		if d != "allow oauth_code ok 200" {
+			t.Errorf("decided %q", d)
+		}
+	}
+}
+
+// manyScripted answers many clients as it should.
+type manyScripted struct{}
+
+func (*manyScripted) RoundTrip(req *http.Request) (*http.Response, error) {
+	one := &scripted{script: &script{}, heard: map[string]bool{}}
+	return one.RoundTrip(req)
 }
 
 // However much a server sends, what we keep of it is bounded.

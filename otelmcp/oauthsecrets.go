@@ -30,9 +30,16 @@ func clipped(text string) string {
 	return strings.Clone(text[:maxKept])
 }
 
+// notClients are the client ids that were withheld. [ProcessAuthorizationResponse] asks
+// the handler for its id, and knows no more of where it comes from.
+var notClients secrets.Set
+
 // withhold replaces what of d has a known secret in it, and drops what of its text is
 // too much to show.
 func withhold(d *operation.Decision, known *secrets.Set) {
+	if known.In(clipped(d.ClientID)) {
+		notClients.Add(d.ClientID)
+	}
 	for _, text := range []*string{&d.ClientID, &d.Issuer, &d.ServerAddress, &d.Message} {
 		*text = withheld(*text, known)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mark3labs/mcp-go/client/transport"
 
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/secrets"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
@@ -30,17 +31,24 @@ import (
 //	c := client.NewClient(otelmcp.WrapTransport(t))
 //
 // A refresh is about the message that needed it. Everything else is about what the
-// program does: it asks for authorization outside of any message. Tokens, codes,
-// verifiers and secrets are not kept and in no signal, and of an error that the
-// authorization server answers with only its code is, if it is a registered one.
+// program does: it asks for authorization outside of any message. A decision says what
+// mcp-go made of an answer. A token store that fails later changes nothing in it.
+//
+// Tokens, codes, verifiers and secrets are in no signal, and of an error that the
+// authorization server answers with only its code is, if it is a registered one. Of what
+// the flow sends and gets as a secret, keyed hashes are kept, at most 16,384 of them for
+// each config: what a server says that has 15 letters or digits of such a secret in a
+// row in it, or a whole one of 6 or more, reads [REDACTED], percent-encoded or in base64
+// as well.
 //
 // A state that does not match makes no request. [ProcessAuthorizationResponse] records
 // that.
 //
 // Requests, answers and errors are those of cfg as it was, with the exception that
 // [InstrumentHTTPClient] names; cfg.TokenStore is left as it is. The HTTP client that
-// mcp-go makes where cfg has none is made here. A cfg that is instrumented already is
-// returned as it is.
+// mcp-go makes where cfg has none is made here. Its CheckRedirect asks the one that it
+// had, or does as net/http does; it must not be replaced. A cfg that is instrumented
+// already is returned as it is.
 func InstrumentOAuth(cfg transport.OAuthConfig, opts ...Option) transport.OAuthConfig {
 	c := cfg.HTTPClient
 	if c == nil {
@@ -98,6 +106,9 @@ func (o *clientOp) processed(h *transport.OAuthHandler, err error, unexpected bo
 		refuse(d, refused.ErrorCode)
 	default:
 		broken(d, exchangeError(err))
+	}
+	if notClients.In(d.ClientID) {
+		d.ClientID = scrub.Redacted
 	}
 	var known secrets.Set
 	for _, secret := range append(o.secrets, h.GetClientSecret()) {

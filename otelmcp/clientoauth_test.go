@@ -1214,6 +1214,8 @@ func TestOAuthCanaries(t *testing.T) {
 					_, _ = callTool(t.Context(), c, "echo", nil)
 					w.answers(403, `Bearer error="insufficient_scope", scope="a"`)
 					_, _ = callTool(t.Context(), c, "echo", nil)
+					w.answers(403, `Bearer error="insufficient_scope", scope="a `+must(w.store.GetToken(t.Context())).AccessToken+` b"`)
+					_, _ = callTool(t.Context(), c, "echo", nil)
 					w.answers(401, `Bearer error="invalid_token", error_description="`+must(w.store.GetToken(t.Context())).AccessToken+`"`)
 					_, _ = callTool(t.Context(), c, "echo", nil)
 					expire()

@@ -146,16 +146,22 @@ func (a *answer) illegible(d *operation.Decision) *operation.Decision {
 // the discovery that begins with it. It lasts until mcp-go has found an authorization
 // server, or given up.
 type resourceStep struct {
-	flow *oauthFlow
-	at   *url.URL
+	flow  *oauthFlow
+	at    *url.URL
+	about *clientOp // nil where no message is sent
 
-	// Under the lock of the flow.
-	status  int // 0 until it is known
-	doc     transport.OAuthProtectedResource
-	asked   bool        // mcp-go went on to an authorization server
-	taken   bool        // and took its metadata,
-	other   bool        // which names another issuer
-	servers foundServer // that metadata
+	// Under the lock of the flow, as long as the discovery is open.
+	status int // 0 until it is known
+	doc    transport.OAuthProtectedResource
+	progress
+}
+
+// progress is how far a discovery got.
+type progress struct {
+	asked bool        // mcp-go went on to an authorization server
+	taken bool        // and took its metadata,
+	other bool        // which names another issuer
+	found foundServer // that metadata
 }
 
 func (s *resourceStep) document(status int) *members.Reader {
@@ -174,27 +180,27 @@ func (s *resourceStep) server() string {
 }
 
 func (s *resourceStep) decide(a *answer) *operation.Decision {
-	s.ends()
+	got := s.ends()
 	d := grant(semconv.OTelMCPAuthMechanismOAuthDiscovery)
 	switch {
 	case a.err != nil:
 		return broken(d, exchangeError(a.err))
-	case a.status != http.StatusOK && !s.asked:
+	case a.status != http.StatusOK && !got.asked:
 		return broken(d, strconv.Itoa(a.status)) // there must be some
 	case a.status != http.StatusOK:
-		s.flow.goesOn(s.servers)
+		s.flow.goesOn(got.found)
 		return nil
 	case a.decoded(0) != nil:
 		return a.illegible(d)
 	}
 	d.Audience = nonEmpty(s.doc.Resource)
 	switch {
-	case s.asked && s.other && !s.flow.trusting:
-		d.Issuer = s.servers.issuer
+	case got.asked && got.other && !s.flow.trusting:
+		d.Issuer = got.found.issuer
 		d.Decision, d.Reason = semconv.OTelMCPAuthDecisionDeny, semconv.OTelMCPAuthReasonIssuerMismatch
 		return d
-	case s.asked, len(s.doc.AuthorizationServers) == 0 && s.binds():
-		s.flow.goesOn(s.servers)
+	case got.asked, len(s.doc.AuthorizationServers) == 0 && s.binds():
+		s.flow.goesOn(got.found)
 		return nil
 	case len(s.doc.AuthorizationServers) > 0 && !isWeb(s.server()) && s.binds():
 		return broken(d, semconv.ErrorTypeOther)
@@ -229,7 +235,7 @@ func (s *resourceStep) binds() bool {
 // given.
 type serverStep struct {
 	flow *oauthFlow
-	of   *resourceStep // nil where the place is given
+	of   []*resourceStep // nil where the place is given
 	doc  transport.AuthServerMetadata
 }
 
@@ -244,7 +250,9 @@ func (s *serverStep) decide(a *answer) *operation.Decision {
 	taken := a.err == nil && a.status == http.StatusOK && a.decoded(0) == nil && acceptable(&s.doc)
 	switch {
 	case s.of != nil && taken:
-		s.of.takes(&s.doc)
+		for _, of := range s.of {
+			of.takes(&s.doc)
+		}
 		return nil
 	case s.of != nil:
 		return nil // mcp-go goes on to the next place
@@ -269,7 +277,7 @@ func (s *resourceStep) takes(m *transport.AuthServerMetadata) {
 	if s.taken {
 		return
 	}
-	s.taken, s.servers = true, rememberedOf(m)
+	s.taken, s.found = true, rememberedOf(m)
 	s.other = strings.TrimSuffix(m.Issuer, "/") != strings.TrimSuffix(s.server(), "/")
 }
 

@@ -113,7 +113,7 @@ func (t *tripper) came(x *oauthExchange, last trip) {
 		t.settle(x, last, &answer{err: last.err}, time.Now())
 		return
 	}
-	if s, ok := x.step.(*resourceStep); ok && !away {
+	if s, ok := x.step.(*resourceStep); ok {
 		s.arrives(res.StatusCode)
 	}
 	body := &oauthBody{ReadCloser: res.Body, t: t, x: x, trip: last, doc: x.step.document(res.StatusCode), last: time.Now()}

@@ -95,7 +95,7 @@ func (t *tripper) step(req *http.Request) oauthStep {
 	t.learn(req)
 	switch req.Method {
 	case http.MethodGet:
-		return f.discovers(req.URL)
+		return f.discovers(req)
 	case http.MethodPost:
 		switch req.Header.Get("Content-Type") {
 		case "application/json":
@@ -127,19 +127,24 @@ func (t *tripper) token(req *http.Request) oauthStep {
 
 // discovers returns the step of a request for metadata: of an authorization server where
 // a discovery goes on to it, and else of a resource.
-func (f *oauthFlow) discovers(u *url.URL) oauthStep {
+func (f *oauthFlow) discovers(req *http.Request) oauthStep {
 	if f.direct {
 		return &serverStep{flow: f}
 	}
+	about, _ := req.Context().Value(subjectKey{}).(*clientOp)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, of := range slices.Backward(f.open) {
-		if of.leadsTo(u) {
-			of.asked = true
-			return &serverStep{flow: f, of: of}
+	var of []*resourceStep // more than one where handlers that share a config do the same at a time
+	for _, s := range f.open {
+		if s.about == about && s.leadsTo(req.URL) {
+			s.asked = true
+			of = append(of, s)
 		}
 	}
-	s := &resourceStep{flow: f, at: u}
+	if of != nil {
+		return &serverStep{flow: f, of: of}
+	}
+	s := &resourceStep{flow: f, at: req.URL, about: about}
 	f.open = append(latest(f.open), s)
 	return s
 }
@@ -177,12 +182,13 @@ func (s *resourceStep) arrives(status int) {
 	s.status = status
 }
 
-// ends is when mcp-go is through with the metadata of a resource. No other request
-// belongs to s any more.
-func (s *resourceStep) ends() {
+// ends is when mcp-go is through with the metadata of a resource, and returns how far it
+// got. No other request belongs to s any more.
+func (s *resourceStep) ends() progress {
 	s.flow.mu.Lock()
 	defer s.flow.mu.Unlock()
 	s.flow.open = slices.DeleteFunc(s.flow.open, func(o *resourceStep) bool { return o == s })
+	return s.progress
 }
 
 // goesOn is when mcp-go goes on to a server.

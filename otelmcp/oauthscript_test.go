@@ -60,7 +60,7 @@ type scriptReply struct {
 // script is what a flow is, and what a server answers to each of its requests in turn.
 // Where there is no reply, the server answers as it should.
 type script struct {
-	calls   string // r(egister), a(uthorize), p(rocess the code), f (refresh)
+	calls   string // r(egister), a(uthorize), p(rocess the code), s (with another state), f (refresh)
 	replies []*scriptReply
 
 	registered, basic, named, direct, trusting bool
@@ -236,13 +236,13 @@ func (s *script) run(t *testing.T, capture *telemetrytest.Capture, opts []otelmc
 	if s.direct {
 		cfg.AuthServerMetadataURL = scriptServer + "/.well-known/oauth-authorization-server"
 	}
-	process := func(h *transport.OAuthHandler) error {
-		return h.ProcessAuthorizationResponse(t.Context(), scriptCode, scriptState, scriptVerifier)
+	process := func(h *transport.OAuthHandler, state string) error {
+		return h.ProcessAuthorizationResponse(t.Context(), scriptCode, state, scriptVerifier)
 	}
 	if capture != nil {
 		cfg = otelmcp.InstrumentOAuth(cfg, opts...)
-		process = func(h *transport.OAuthHandler) error {
-			return otelmcp.ProcessAuthorizationResponse(t.Context(), h, scriptCode, scriptState, scriptVerifier, opts...)
+		process = func(h *transport.OAuthHandler, state string) error {
+			return otelmcp.ProcessAuthorizationResponse(t.Context(), h, scriptCode, state, scriptVerifier, opts...)
 		}
 	}
 	h := transport.NewOAuthHandler(cfg)
@@ -258,7 +258,9 @@ func (s *script) run(t *testing.T, capture *telemetrytest.Capture, opts []otelmc
 		case 'a':
 			_, c.err = h.GetAuthorizationURL(t.Context(), scriptState, transport.GenerateCodeChallenge(scriptVerifier))
 		case 'p':
-			c.err = process(h)
+			c.err = process(h, scriptState)
+		case 's':
+			c.err = process(h, "another")
 		case 'f':
 			_, c.err = h.RefreshToken(t.Context(), scriptRefresh)
 		}

@@ -22,9 +22,16 @@ import (
 // attribute shows.
 const maxKept = 4 << 10
 
+// notClients are the client ids that were withheld. [ProcessAuthorizationResponse] asks
+// the handler for its id, and knows no more of where it comes from.
+var notClients secrets.Set
+
 // withhold replaces what of d has a known secret in it, and drops what of its text is
 // too much to show.
 func withhold(d *operation.Decision, known *secrets.Set) {
+	if known.In(clipped(d.ClientID, maxKept)) {
+		notClients.Add(d.ClientID)
+	}
 	for _, text := range []*string{&d.ClientID, &d.Issuer, &d.ServerAddress, &d.Message} {
 		*text = withheld(*text, known)
 	}

@@ -132,7 +132,7 @@ func (z zeros) Read(p []byte) (int, error) {
 
 // Whatever comes, and however much: what decides is read, and memory is not.
 func TestReaderIsBounded(t *testing.T) {
-	const size = 24 << 20
+	const size = 16 << 20
 	repeated := func(unit string) io.Reader {
 		return io.LimitReader(&endless{unit: unit}, size/int64(len(unit))*int64(len(unit)))
 	}

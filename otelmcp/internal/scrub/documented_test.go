@@ -9,7 +9,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -37,10 +36,12 @@ func documented() string {
 		}
 		return c
 	}
-	for _, k := range kinds {
+	for i := range kinds {
+		k := &kinds[i]
 		row(k.issuer, strings.Fields(k.begins), fmt.Sprint(k.min), k.abc, conditions(k.must))
 	}
-	for _, p := range odd {
+	for i := range odd {
+		p := &odd[i]
 		c := conditions(p.must)
 		if p.left > 0 {
 			c = append(c, fmt.Sprintf("at least %d letters and digits before it", p.left))
@@ -58,21 +59,22 @@ func documented() string {
 
 func TestDocumented(t *testing.T) {
 	const page, begin, end = "../../../docs/scrubbing.md", "-update -->\n", "<!-- end of prefixes -->"
-	text, err := os.ReadFile(page)
+	raw, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
-	i, j := strings.Index(string(text), begin)+len(begin), strings.Index(string(text), end)
+	text := string(raw)
+	i, j := strings.Index(text, begin)+len(begin), strings.Index(text, end)
 	if i < len(begin) || j < i {
 		t.Fatal("the page has no place for the table")
 	}
 	if *update {
-		if err := os.WriteFile(page, slices.Concat(text[:i], []byte(documented()), text[j:]), 0o644); err != nil {
+		if err := os.WriteFile(page, []byte(text[:i]+documented()+text[j:]), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	if string(text[i:j]) != documented() {
+	if text[i:j] != documented() {
 		t.Error("docs/scrubbing.md does not have the prefixes of the table; run go test ./otelmcp/internal/scrub -run TestDocumented -update")
 	}
 }

@@ -404,7 +404,7 @@ var hostile = []string{
 	`"value":"`, `"value":`, `{"name":"password",`, `name=password `, `["token","`, `["token",`, "password: |\n", "password: |\n  x\n", "password = <<E\n", "<<E\n", "curl -u 'a ", "curl -u a ",
 	"curl -p", "login -p ", "IDENTIFIED BY ", "IDENTIFIED BY '", "password '", "password for 'a' ", "login a password ", "code=a1", "code=a1b2c3d4e5f6 ", "sig=", `\u003c`, `\\`, `\n`, `\"`, "&amp;",
 	"&amp;amp;lt;", "&#6", "%2525", "%3A%2F%2F", "dapi", "1//0", "$2b$", "SSWS ", "＝", "：", "“", `"""`, `password="""`, "ghp_aaaa\n", "ghp_a1b2c3\n", "eyJa1b2c3d4\n", "A3-", "eyAi", "AAAAAAAAAAAAAAAAAAAAAA",
-	"pataaaaaaaaaaaaaa.", "a_secret_", ".atlasv1.", "-us1", "s.a1", "p", "0", "<<", "password p",
+	"pataaaaaaaaaaaaaa.", "a_secret_", ".atlasv1.", "-us1", "s.a1", "p", "0", "<<", "password p", `key="password">`, `<x key="token">`,
 }
 
 func TestLinear(t *testing.T) {

@@ -31,7 +31,7 @@ var commands = [...]struct {
 // option looks at the option whose name begins at j, after one dash or two.
 func (s *scanner) option(i, j int) (next int) {
 	t := s.t
-	if i > 0 && !isSpace(t[i-1]) && !isQuote(t[i-1]) && t[i-1] != '[' && t[i-1] != '(' {
+	if j-i == 1 && i > 0 && !isSpace(t[i-1]) && !isQuote(t[i-1]) && t[i-1] != '[' && t[i-1] != '(' {
 		return i
 	}
 	k := j

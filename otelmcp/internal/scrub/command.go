@@ -31,7 +31,7 @@ var commands = [...]struct {
 // option looks at the option whose name begins at j, after one dash or two.
 func (s *scanner) option(i, j int) (next int) {
 	t := s.t
-	if i > 0 && !isSpace(t[i-1]) && !isQuote(t[i-1]) && t[i-1] != '[' && t[i-1] != '(' {
+	if j-i == 1 && i > 0 && !isSpace(t[i-1]) && !isQuote(t[i-1]) && t[i-1] != '[' && t[i-1] != '(' {
 		return i
 	}
 	k := j
@@ -187,7 +187,7 @@ func (s *scanner) argument(j, k int) (next int) {
 // password x in netrc, the password is 'x'.
 func (s *scanner) password(i int) (next int) {
 	t := s.t
-	if len(t)-i < 10 || !strings.EqualFold(t[i:i+8], "password") || i > 0 && (isKeyChar(t[i-1]) || isQuote(t[i-1])) {
+	if len(t)-i < 10 || t[i+1]|0x20 != 'a' || t[i+4]|0x20 != 'w' || !strings.EqualFold(t[i:i+8], "password") || i > 0 && (isKeyChar(t[i-1]) || isQuote(t[i-1])) {
 		return i + 1
 	}
 	v := s.spaces(i + 8)

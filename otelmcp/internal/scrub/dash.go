@@ -3,7 +3,7 @@
 
 package scrub
 
-// This file looks at dashes: those of a PEM block and those of an option on a command line.
+// This file looks at dashes, which begin a PEM block, an option of a command, or belong to a token.
 
 import "strings"
 

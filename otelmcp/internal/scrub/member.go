@@ -47,7 +47,8 @@ func (s *scanner) memberName(key string, v int) {
 		case '{', '[':
 			depth++
 		case '}', ']':
-			if depth--; depth < 0 {
+			depth--
+			if depth < 0 {
 				s.named = j
 			}
 		case '>':
@@ -71,7 +72,8 @@ func (s *scanner) namedAfter(v int) bool {
 		if name == "" || end >= len(t) || t[end] != ':' && t[end] != '=' {
 			return false
 		}
-		if end++; end < len(t) && t[end] == '>' {
+		end++
+		if end < len(t) && t[end] == '>' {
 			end++
 		}
 		var buf [maxKey]byte

@@ -8,6 +8,7 @@ package scrub
 
 import "strings"
 
+// colon looks at a colon: that of a URI, of a token of Telegram, or one between a name and a value.
 func (s *scanner) colon(i int) (next int) {
 	t := s.t
 	if strings.HasPrefix(t[i:], "://") {
@@ -36,6 +37,7 @@ func (s *scanner) colon(i int) (next int) {
 	return s.pair(i, i+1, ':', s.mode == modeName && !isSpace(t[i+1]))
 }
 
+// equals looks at a = with what belongs to it, as in := or =>.
 func (s *scanner) equals(i int) (next int) {
 	t, end, v := s.t, i, i+1
 	for n := 0; n < 3 && end > 0 && strings.IndexByte(":!<>=~+?", t[end-1]) >= 0; n++ {
@@ -145,7 +147,8 @@ func (s *scanner) element(i int) (next int) {
 	case name == "" || start == 0 || !SensitiveKey(name):
 		return i + 1
 	case quoted && i < s.named: // <entry key="password">
-		if end := strings.IndexByte(s.t[i+1:], '<'); end < 0 || !strings.HasPrefix(s.t[i+1+end:], "</") {
+		near := s.t[i+1 : min(len(s.t), i+1+8*lookahead)]
+		if end := strings.IndexByte(near, '<'); end < 0 || !strings.HasPrefix(s.t[i+1+end:], "</") {
 			return i + 1
 		}
 	case s.t[start-1] != '<' && s.t[start-1] != ':':

@@ -33,12 +33,14 @@ func schemeKind(word string) int {
 // scheme looks at a letter that may begin "Bearer x", "Basic x" or, of Okta, "SSWS x".
 func (s *scanner) scheme(i int) (next int) {
 	t := s.t
-	if i > 0 && isLetter(t[i-1]) {
+	if i > 0 && isLetter(t[i-1]) || len(t)-i < 4 {
 		return i + 1
 	}
 	basic := false
 	v := i
-	switch {
+	switch second := t[i+1] | 0x20; {
+	case second != 'e' && second != 'a' && second != 'y' && second != 's':
+		return i + 1
 	case len(t)-i > 6 && strings.EqualFold(t[i:i+6], "bearer"):
 		v += 6
 	case len(t)-i > 5 && strings.EqualFold(t[i:i+5], "basic"):

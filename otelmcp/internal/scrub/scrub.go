@@ -12,9 +12,10 @@
 //     That includes variation selectors and joiners, which some scripts and emoji use.
 //  2. Credentials are replaced by Redacted: JSON Web Tokens, PEM blocks, the values of Bearer and Basic, tokens
 //     of clouds, forges and other services that can be told by their prefix, the value after a name such as
-//     password or api_key in any of the usual notations, webhook addresses, and the user, query and fragment
-//     of a URI. It is done again with the replaced characters taken out and encoded ones decoded (those of URLs,
-//     JSON, HTML, and full-width forms), so that they cannot hide a secret.
+//     password or api_key in any of the usual notations, the secrets in commands and statements, webhook
+//     addresses, and the user, query and fragment of a URI; docs/scrubbing.md has them all. It is done again
+//     with the replaced characters taken out and encoded ones decoded (those of URLs, JSON, HTML, and full-width
+//     forms), so that they cannot hide a secret.
 //  3. What is longer than the cap is cut at the end of a character, with a note of how many bytes are missing.
 //
 // The result is never longer than the cap, is valid UTF-8 and one line, and does not change when it is scrubbed

@@ -13,10 +13,7 @@ import (
 // value redacts the value that begins at v after a sensitive name.
 func (s *scanner) value(v int, sep byte, weak, quotedName bool, norm []byte) (next int) {
 	t, after := s.t, v
-	for v < len(t) && isSpace(t[v]) {
-		v++
-	}
-	if v >= len(t) {
+	if v = s.spaces(v); v >= len(t) {
 		return after
 	}
 	if strings.HasPrefix(t[v:], Redacted) {

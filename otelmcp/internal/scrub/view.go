@@ -26,7 +26,8 @@ func isEncoded(t string) bool {
 // view returns t with every character decoded, and for each byte of that the place in t where it begins. The ends
 // of what an encoded URI consists of are decoded only there, in all other text %3F is part of a name.
 func view(t string) (string, []int) {
-	b := make([]byte, 0, len(t))
+	var b strings.Builder
+	b.Grow(len(t))
 	at := make([]int, 0, len(t)+1)
 	inURI := false
 	for i := 0; i < len(t); {
@@ -48,18 +49,18 @@ func view(t string) (string, []int) {
 				c, n = t[i], 1
 			}
 		case c == '/':
-			k := len(b)
-			inURI = inURI || k > 1 && b[k-1] == '/' && b[k-2] == ':' && t[at[k-2]] == '%'
+			k := b.Len()
+			inURI = inURI || k > 1 && strings.HasSuffix(b.String(), ":/") && t[at[k-2]] == '%'
 		}
 		if c == 0 { // nothing is left of it
 			i += n
 			continue
 		}
-		b = append(b, c)
+		b.WriteByte(c)
 		at = append(at, i)
 		i += n
 	}
-	return string(b), append(at, len(t))
+	return b.String(), append(at, len(t))
 }
 
 // followedByLF reports whether an encoded line feed is at i.

@@ -79,8 +79,8 @@ func AddTasks(i *Instrumentation, tool string, ids iter.Seq[string]) {
 	}
 }
 
-// CombineArguments makes the attributes for n combinations of the arguments of a tool
-// that has these, and returns what keeps them.
+// CombineArguments makes the attributes for n combinations of most of the arguments of a
+// tool that has these, and returns what keeps them.
 func CombineArguments(names []string, n uint64) any {
 	properties := map[string]struct{}{}
 	for _, name := range names {
@@ -88,7 +88,7 @@ func CombineArguments(names []string, n uint64) any {
 	}
 	a := newArguments(properties)
 	for mask := uint64(1); mask <= n; mask++ {
-		a.named(mask << 32)
+		a.named(^mask)
 	}
 	return a
 }

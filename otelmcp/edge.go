@@ -113,6 +113,8 @@ type asked struct {
 	// ping is the operation of a ping. Those of other requests end where the
 	// program made them.
 	ping *operation.Operation
+	// in is the session, of one over HTTP.
+	in *session.Session
 }
 
 // askedTable are the requests that the server sent, by the key that the answer will
@@ -131,12 +133,21 @@ func newAskedTable() *askedTable { return pending.NewTable[*asked](maxAsked) }
 // askedKey is the key over HTTP of the request of a session whose answer will have
 // that key; "" when it is not remembered: who could answer in a session that is not
 // known is not known either. It is of one size.
-func (i *Instrumentation) askedKey(sessionID, key string) string {
-	if sessionID == "" || i.sessions.Get(sessionID) == nil {
-		return ""
+func (i *Instrumentation) askedKey(sessionID, key string) (hashed string, in *session.Session) {
+	if sessionID == "" {
+		return "", nil
 	}
-	hashed := i.edges.notices.key(sessionID, key)
-	return string(hashed[:])
+	if in = i.sessions.Get(sessionID); in == nil {
+		return "", nil
+	}
+	k := i.edges.notices.key(sessionID, key)
+	return string(k[:]), in
+}
+
+// answeredOverHTTP is answered in a session over HTTP.
+func (i *Instrumentation) answeredOverHTTP(sessionID string, e *jsonrpc.Envelope, size int) bool {
+	key, _ := i.askedKey(sessionID, e.Key)
+	return answered(i.edges.asked, key, e, size)
 }
 
 // undelivered is for a message whose answer its peer did not get: that it went
@@ -259,6 +270,7 @@ type outgoing struct {
 	// asked is where it waits for its answer, if it is a request, and key what under.
 	asked *askedTable
 	key   string
+	in    *session.Session // of one over HTTP
 }
 
 // readOutgoing reads a message of the given size that begins with data.
@@ -278,7 +290,7 @@ func (i *Instrumentation) watchOutgoing(ctx context.Context, out *outgoing, tabl
 	if !out.isRequest() || key == "" {
 		return
 	}
-	a := &asked{}
+	a := &asked{in: out.in}
 	if out.e.Method == semconv.MCPMethodNamePing {
 		a.ping = i.sent(ctx, out.on, out.e.Method, out.size, false)
 		a.ping.RequestID = out.e.ID
@@ -286,7 +298,9 @@ func (i *Instrumentation) watchOutgoing(ctx context.Context, out *outgoing, tabl
 	}
 	out.asked, out.key = table, key
 	if old, full := table.Add(key, a); full {
-		i.rec.Refuse(semconv.OTelMCPRefusedReasonPendingTable)
+		if old.in == nil || !old.in.Ended() { // else nobody waits for it
+			i.rec.Refuse(semconv.OTelMCPRefusedReasonPendingTable)
+		}
 		old.unanswered(semconv.OTelMCPOutcomeTimeout)
 	}
 }

@@ -87,8 +87,8 @@ func AddTasks(i *Instrumentation, tool string, ids iter.Seq[string]) {
 	}
 }
 
-// CombineArguments makes the attributes for n combinations of the arguments of a tool
-// that has these, and returns what keeps them.
+// CombineArguments makes the attributes for n combinations of most of the arguments of a
+// tool that has these, and returns what keeps them.
 func CombineArguments(i *Instrumentation, names []string, n uint64) any {
 	properties := map[string]struct{}{}
 	for _, name := range names {
@@ -96,7 +96,7 @@ func CombineArguments(i *Instrumentation, names []string, n uint64) any {
 	}
 	a := newArguments(properties)
 	for mask := uint64(1); mask <= n; mask++ {
-		a.named(i.rec, mask<<32)
+		a.named(i.rec, ^mask)
 	}
 	return a
 }

@@ -598,7 +598,7 @@ func (x *exchange) recordUndispatched(res *result) {
 		m.Stage = semconv.OTelMCPStageDispatch
 	case e.Kind == jsonrpc.Response:
 		if m.HTTPStatus < http.StatusBadRequest {
-			if answered(i.edges.asked, i.askedKey(session, e.Key), e, m.RequestSize) || m.Transport == semconv.OTelMCPTransportStreamableHTTP && !e.EmptyResult {
+			if i.answeredOverHTTP(session, e, m.RequestSize) || m.Transport == semconv.OTelMCPTransportStreamableHTTP && !e.EmptyResult {
 				i.edges.ledger.record() // the end of a request of the server's, and recorded there
 				return
 			}

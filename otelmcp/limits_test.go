@@ -77,6 +77,42 @@ func (f *flood) serve(h http.Handler, method, url, body string, header ...string
 	return w
 }
 
+// ask has the server ask for n things in a new session, and some of them of no size
+// that is usual.
+func (f *flood) ask(session string, n int) {
+	if err := f.srv.RegisterSession(f.Context(), server.NewInProcessSession(session, nil)); err != nil {
+		f.Fatal(err)
+	}
+	asks := f.inst.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for k := range n {
+			method := "roots/list"
+			if k%100 == 0 {
+				method = "ping"
+			}
+			fmt.Fprintf(w, "data: {\"jsonrpc\":\"2.0\",\"id\":\"%s%d\",\"method\":%q}\n\n", strings.Repeat("i", 900), k, method)
+		}
+		w.(http.Flusher).Flush()
+	}))
+	f.serve(asks, http.MethodGet, "/mcp", "", server.HeaderKeySessionID, session)
+}
+
+// TestAskedInSessionsThatEnded: what nobody waits for any more makes room, and is not
+// refused.
+func TestAskedInSessionsThatEnded(t *testing.T) {
+	const n = 20_000
+	f := newFlood(t)
+	for k := range 4 { // more than there is room for
+		session := fmt.Sprintf("asked-%d", k)
+		f.ask(session, n)
+		f.srv.UnregisterSession(t.Context(), session)
+	}
+	_, sums := f.points(t)
+	if n := sums[semconv.OTelMCPTelemetryRefusedName+semconv.OTelMCPRefusedReasonPendingTable]; n != 0 {
+		t.Errorf("%d are refused", n)
+	}
+}
+
 // mixed are n short texts, and huge ones among them.
 func mixed(n int) iter.Seq[string] {
 	return func(yield func(string) bool) {
@@ -123,22 +159,7 @@ var limits = []struct {
 		"otelmcp.askedTable otelmcp.stream.pings otelmcp.stream.found otelmcp.stream.unsettled", 32768, 40 * mib,
 		semconv.OTelMCPRefusedReasonPendingTable,
 		func(f *flood) (int, any) { // a server that asks, and is not answered
-			s := server.NewInProcessSession("asked", nil)
-			if err := f.srv.RegisterSession(f.Context(), s); err != nil {
-				f.Fatal(err)
-			}
-			asks := f.inst.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Content-Type", "text/event-stream")
-				for k := range 34_000 {
-					method := "roots/list"
-					if k%100 == 0 {
-						method = "ping"
-					}
-					fmt.Fprintf(w, "data: {\"jsonrpc\":\"2.0\",\"id\":\"%s%d\",\"method\":%q}\n\n", strings.Repeat("i", 900), k, method)
-				}
-				w.(http.Flusher).Flush()
-			}))
-			f.serve(asks, http.MethodGet, "/mcp", "", server.HeaderKeySessionID, "asked")
+			f.ask("asked", 34_000)
 			return otelmcp.Kept(f.inst)["asked"], f.inst
 		},
 	},
@@ -230,16 +251,16 @@ var limits = []struct {
 		func(f *flood) (int, any) { // a hostile server asks in its results
 			c := &scripted{}
 			t := otelmcp.WrapTransport(c, f.options()...)
-			for k := range hugeOnes {
-				c.answer = fmt.Sprintf(`{"resultType":"input_required","requestState":"%d","inputRequests":{"a":{"method":"%s"}}}`, k, hugeTextOf(k))
-				c.send(f, t, "tools/call")
-			}
 			for k := range 100 {
 				var asked []string
 				for n := range 64 {
 					asked = append(asked, fmt.Sprintf(`"%d":{"method":"roots/list"}`, n))
 				}
 				c.answer = fmt.Sprintf(`{"resultType":"input_required","requestState":"s%d","inputRequests":{%s}}`, k, strings.Join(asked, ","))
+				c.send(f, t, "tools/call")
+			}
+			for k := range hugeOnes {
+				c.answer = fmt.Sprintf(`{"resultType":"input_required","requestState":"%d","inputRequests":{"a":{"method":"%s"}}}`, k, hugeTextOf(k))
 				c.send(f, t, "tools/call")
 			}
 			n := otelmcp.InputsHeld(t)

@@ -284,7 +284,7 @@ func TestOAuthSharedConfig(t *testing.T) {
 type manyScripted struct{}
 
 func (*manyScripted) RoundTrip(req *http.Request) (*http.Response, error) {
-	one := &scripted{script: &script{}, heard: map[string]bool{}}
+	one := &scriptedServer{script: &script{}, heard: map[string]bool{}}
 	return one.RoundTrip(req)
 }
 

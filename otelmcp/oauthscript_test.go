@@ -198,8 +198,8 @@ func (r *inPieces) Read(p []byte) (int, error) {
 	return r.Reader.Read(p)
 }
 
-// called is what came of one call.
-type called struct {
+// callResult is what came of one call.
+type callResult struct {
 	call     byte
 	err      error
 	requests []string
@@ -209,7 +209,7 @@ type called struct {
 }
 
 // run does the calls of the script. capture is nil for mcp-go alone.
-func (s *script) run(t *testing.T, capture *telemetrytest.Capture, opts []otelmcp.Option) (all []called) {
+func (s *script) run(t *testing.T, capture *telemetrytest.Capture, opts []otelmcp.Option) (all []callResult) {
 	t.Helper()
 	srv := &scriptedServer{script: s, heard: map[string]bool{}}
 	hc := &http.Client{Transport: srv}
@@ -249,7 +249,7 @@ func (s *script) run(t *testing.T, capture *telemetrytest.Capture, opts []otelmc
 	h.SetBaseURL(scriptBase)
 	before := 0
 	for _, call := range []byte(s.calls) {
-		c := called{call: call}
+		c := callResult{call: call}
 		from := len(srv.requests)
 		srv.posted = ""
 		switch call {
@@ -326,7 +326,7 @@ func disclosed(text, secret string) string {
 
 // compare fails the test where mcp-go did anything else with us, or where it is not told
 // what it did.
-func (s *script) compare(t *testing.T, bare, ours *called) {
+func (s *script) compare(t *testing.T, bare, ours *callResult) {
 	t.Helper()
 	if fmt.Sprint(bare.err) != fmt.Sprint(ours.err) || !slices.Equal(bare.requests, ours.requests) || bare.token != ours.token {
 		t.Errorf("%c: error %.300q, token %q, requests %.2000q\nwithout us %.300q, %q, %.2000q", bare.call, fmt.Sprint(ours.err), ours.token, ours.requests,

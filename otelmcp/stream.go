@@ -248,7 +248,9 @@ func (s *stream) event(e sse.Event) {
 	out := readOutgoing(e.Data, e.Size)
 	out.on = &s.on
 	if out.isRequest() {
-		x.i.watchOutgoing(x.parent(), &out, x.i.edges.asked, x.i.askedKey(s.on.session, out.e.Key))
+		var key string
+		key, out.in = x.i.askedKey(s.on.session, out.e.Key)
+		x.i.watchOutgoing(x.parent(), &out, x.i.edges.asked, key)
 	}
 	s.found = append(s.found, &out)
 }

@@ -8,9 +8,12 @@ package session
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"hash/maphash"
+	"io"
 	"net/netip"
 	"strings"
 	"sync"
@@ -96,6 +99,7 @@ type Session struct {
 	Arrived []attribute.KeyValue
 
 	user    []attribute.KeyValue // who started it, where UserID is no more than a hash
+	ended   atomic.Bool
 	start   time.Time
 	peer    atomic.Pointer[Peer]
 	wrapper atomic.Value
@@ -127,14 +131,22 @@ func (s *Session) OwnedBy(user, issuer string) bool {
 	return s.Owner == principal(user) && s.Issuer == principal(issuer)
 }
 
+// principalKey is what no other process hashes principals with, so that nobody can have
+// a name that is the hash of another one's.
+var principalKey = []byte(rand.Text())
+
 // principal is the text that stands for a principal, or for who vouches for it.
 func principal(text string) string {
 	if len(text) <= maxPrincipal {
 		return text
 	}
-	sum := sha256.Sum256([]byte(text))
-	return "sha256:" + string(sum[:])
+	mac := hmac.New(sha256.New, principalKey)
+	_, _ = io.WriteString(mac, text)
+	return string(mac.Sum(nil))
 }
+
+// Ended reports whether the session has ended.
+func (s *Session) Ended() bool { return s.ended.Load() }
 
 // bound lets go of text of any size, and of what short text is a part of.
 func (s *Session) bound(rec *operation.Recorder) {
@@ -283,6 +295,7 @@ func (s *Session) Begin(ctx context.Context, rec *operation.Recorder) {
 // otelmcp.session.end_reason values or empty when it is not known, and with
 // errorType if an error ended it. A session that did not begin has no duration.
 func (s *Session) End(ctx context.Context, rec *operation.Recorder, reason, errorType string) {
+	s.ended.Store(true)
 	attrs := s.attributes(rec)
 	body := "session ended on " + s.Transport
 	severity := log.SeverityInfo

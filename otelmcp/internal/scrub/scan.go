@@ -113,13 +113,13 @@ func detect(t string, m mode, cut, encoded bool) []span {
 	if !encoded {
 		return unsettled(t, s.spans)
 	}
-	plain, at := view(t)
+	plain, marks := view(t)
 	k := scanner{t: plain, mode: m, cut: cut, qAt: -1}
 	k.scan()
 	for i := range k.spans {
 		sp := &k.spans[i]
-		last := at[sp.end-1]
-		sp.start, sp.end = at[sp.start], last+1
+		last := place(marks, sp.end-1)
+		sp.start, sp.end = place(marks, sp.start), last+1
 		if _, n := decode(t, last); n > 0 && byteFlags[t[last]]&sawEncoded != 0 {
 			sp.end = last + n
 		}

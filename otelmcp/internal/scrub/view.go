@@ -7,6 +7,7 @@ package scrub
 // JSON and other string literals, of HTML, and the full-width forms of Unicode.
 
 import (
+	"sort"
 	"strings"
 	"unicode/utf8"
 )
@@ -23,13 +24,32 @@ func isEncoded(t string) bool {
 	return false
 }
 
-// view returns t with every character decoded, and for each byte of that the place in t where it begins. The ends
-// of what an encoded URI consists of are decoded only there, in all other text %3F is part of a name.
-func view(t string) (string, []int) {
+// mark says that from the byte plain of a view on it shows what begins at the byte text.
+type mark struct{ plain, text int }
+
+// place returns where in the text the byte k of a view begins. marks are those of the view.
+func place(marks []mark, k int) int {
+	n := sort.Search(len(marks), func(n int) bool { return marks[n].plain > k })
+	if n == 0 {
+		return k
+	}
+	return marks[n-1].text + k - marks[n-1].plain
+}
+
+// view returns t with every character decoded, and marks for what is not in its place there. The ends of what an
+// encoded URI consists of are decoded only in one; in all other text %3F is part of a name.
+func view(t string) (string, []mark) {
 	var b strings.Builder
 	b.Grow(len(t))
-	at := make([]int, 0, len(t)+1)
-	inURI := false
+	var marks []mark
+	moved := func(text int) {
+		if n := len(marks); n > 0 && marks[n-1].plain == b.Len() {
+			marks[n-1].text = text
+			return
+		}
+		marks = append(marks, mark{b.Len(), text})
+	}
+	inURI, colon := false, -1
 	for i := 0; i < len(t); {
 		c, n := byte(0), 0
 		if byteFlags[t[i]]&sawEncoded != 0 {
@@ -49,18 +69,22 @@ func view(t string) (string, []int) {
 				c, n = t[i], 1
 			}
 		case c == '/':
-			k := b.Len()
-			inURI = inURI || k > 1 && strings.HasSuffix(b.String(), ":/") && t[at[k-2]] == '%'
+			inURI = inURI || colon >= 0 && colon == b.Len()-2 && strings.HasSuffix(b.String(), "/")
+		case c == ':':
+			colon = b.Len()
 		}
 		if c == 0 { // nothing is left of it
 			i += n
+			moved(i)
 			continue
 		}
 		b.WriteByte(c)
-		at = append(at, i)
 		i += n
+		if n > 1 {
+			moved(i)
+		}
 	}
-	return b.String(), append(at, len(t))
+	return b.String(), marks
 }
 
 // followedByLF reports whether an encoded line feed is at i.

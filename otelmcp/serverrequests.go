@@ -3,11 +3,11 @@
 
 package otelmcp
 
-// Requests that the server sends to its client: sampling, elicitation, roots; and
-// the notifications that do not get to its client.
+// What the server sends to its client: requests (sampling, elicitation, roots), and
+// the notifications that were lost on their way.
 //
-// The server is the client of these messages, and a wrapper around the session
-// is the only place that sees them. A wrapper must offer exactly the
+// The server is the client of its requests, and a wrapper around the session is
+// the only place that sees them. A wrapper must offer exactly the
 // interfaces of what it wraps, because mcp-go and programs ask for them; so
 // there is one for each of mcp-go's session types, and a session of any other
 // type stays as it is.

@@ -12,6 +12,8 @@ package hostile_test
 import (
 	"flag"
 	"fmt"
+	"io"
+	"log"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -123,6 +125,8 @@ func TestStdio(t *testing.T) {
 
 func TestHTTP(t *testing.T) {
 	t.Parallel()
+	log.SetOutput(io.Discard) // mcp-go says there of each result that cannot be encoded that it cannot
+	t.Cleanup(func() { log.SetOutput(os.Stderr) })
 	var gatherings []*gathering
 	for kind := range servings {
 		if kind == overSSE && strings.Contains(*leftOut, "sse") {

@@ -5,5 +5,5 @@
 
 package hostile_test
 
-// raceEnabled tells tests that count allocations that they can.
+// raceEnabled says that a message costs ten times as much.
 const raceEnabled = false

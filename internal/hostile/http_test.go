@@ -100,13 +100,13 @@ func (c *crowd) wrongf(format string, args ...any) {
 type visitor struct {
 	*crowd
 	*maker
-	n        int
-	session  string // as our server calls it
-	bareOnes string // as the bare one does
-	ended    [2]string
-	going    sync.WaitGroup
-	sse      *sseStream
-	sent     int
+	n       int
+	session string // as our server calls it
+	bares   string // as the bare one does
+	ended   [2]string
+	going   sync.WaitGroup
+	sse     *sseStream
+	sent    int
 }
 
 // who is the user agent of the next exchange.
@@ -119,7 +119,7 @@ const forgedSession = "mcp-session-00000000-0000-4000-8000-000000000000"
 
 // visit has the client do about n exchanges.
 func (v *visitor) visit(n int) {
-	defer v.going.Wait()
+	defer v.leave()
 	if v.kind == overSSE {
 		v.sse = v.open()
 		if v.sse == nil {
@@ -137,7 +137,8 @@ func (v *visitor) visit(n int) {
 		case k < 3:
 			v.odd()
 		case k < 5 && v.session != "":
-			v.end()
+			v.leave()
+			v.handshake()
 		case k < 6:
 			v.listen()
 		default:
@@ -153,16 +154,16 @@ func (v *visitor) handshake() {
 		`"capabilities":{"sampling":{},"elicitation":{},"roots":{}},"clientInfo":{"name":"tester","version":"1"}}}`
 	x := &exchange{who: v.who(), method: http.MethodPost, body: m.raw, m: m}
 	header, bare := v.do(context.Background(), x, "", "", false)
-	v.session, v.bareOnes = header.Get(server.HeaderKeySessionID), bare.Get(server.HeaderKeySessionID)
+	v.session, v.bares = header.Get(server.HeaderKeySessionID), bare.Get(server.HeaderKeySessionID)
 }
 
-// end deletes the session, and begins another.
-func (v *visitor) end() {
+// leave deletes the session.
+func (v *visitor) leave() {
 	v.going.Wait() // for what is held in it
-	x := &exchange{who: v.who(), method: http.MethodDelete}
-	v.do(context.Background(), x, v.session, v.bareOnes, false)
-	v.ended = [2]string{v.session, v.bareOnes}
-	v.handshake()
+	if v.session != "" {
+		v.do(context.Background(), &exchange{who: v.who(), method: http.MethodDelete}, v.session, v.bares, false)
+	}
+	v.ended = [2]string{v.session, v.bares}
 }
 
 // odd is an exchange that carries no message.
@@ -201,7 +202,7 @@ func (v *visitor) listen() {
 // post sends a message, in a session or not.
 func (v *visitor) post(m *message, holding chan struct{}) {
 	x := &exchange{who: v.who(), method: http.MethodPost, body: m.raw, m: m}
-	session, bare := v.session, v.bareOnes
+	session, bare := v.session, v.bares
 	modern := strings.Contains(m.raw, mcp.MetaKeyProtocolVersion)
 	wire := v.IntN(5) == 0
 	if v.sse == nil {

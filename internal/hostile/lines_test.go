@@ -126,7 +126,7 @@ func newMaker(seed uint64) *maker {
 	m.padded = m.IntN(4) > 0
 	m.traced = m.IntN(11)
 	if m.IntN(3) == 0 {
-		m.sizes = 10
+		m.sizes = 4
 	}
 	switch m.IntN(5) {
 	case 0:
@@ -207,7 +207,7 @@ func (m *maker) message(c class) *message {
 	}
 	pad := ""
 	if m.padded {
-		pad = strings.Repeat("p", n%997)
+		pad = strings.Repeat("p", n%397)
 	}
 	if m.sizes > 0 && m.IntN(1000) < m.sizes {
 		pad = strings.Repeat("p", m.limit())

@@ -107,7 +107,7 @@ func write(seed uint64, n int) *script {
 			s.moves = append(s.moves, move{do: enter, nonce: other.nonce})
 			for range 1 + m.IntN(2) {
 				x := m.message(canceled)
-				x.raw = `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":` + idOf(other) + `,"pad":"` + strings.Repeat("c", m.n%991) + `"}}`
+				x.raw = `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":` + idOf(other) + `,"pad":"` + strings.Repeat("c", m.n%397) + `"}}`
 				x.trace = ""
 				s.moves = append(s.moves, move{do: send, message: x})
 			}

@@ -5,7 +5,7 @@
 // the tests beside it first, and then every fuzz target of every module. It stops at
 // the first failure, and at an interrupt.
 //
-//	soak [-messages n] [-time d] [-seed n] [-only text] module ...
+//	soak [-messages n] [-time d] [-seed n] [-without classes] [-only text] module ...
 package main
 
 import (
@@ -42,13 +42,14 @@ func run(ctx context.Context, args []string) error {
 	messages := flags.Int("messages", 1_000_000, "how many messages the peers send; 0 leaves them out")
 	within := flags.Duration("time", 30*time.Minute, "how long to fuzz, all targets together; 0 leaves that out")
 	seed := flags.Uint64("seed", 0, "where the peers begin; 0 is anywhere")
+	without := flags.String("without", "", "classes of messages that the peers leave out, with commas")
 	only := flags.String("only", "", "fuzz only targets whose name contains this")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	began := time.Now()
 	if *messages > 0 {
-		if err := attack(ctx, *messages, *seed); err != nil {
+		if err := attack(ctx, *messages, *seed, *without); err != nil {
 			return err
 		}
 	}
@@ -62,11 +63,11 @@ func run(ctx context.Context, args []string) error {
 }
 
 // attack has the peers send so many messages, on stdio and over HTTP.
-func attack(ctx context.Context, messages int, seed uint64) error {
+func attack(ctx context.Context, messages int, seed uint64, without string) error {
 	began := time.Now()
 	fmt.Printf("%d messages of hostile peers\n", messages)
 	err := gotest(ctx, ".", os.Stdout, "-count=1", "-timeout=0", "-v", "-run=^(TestStdio|TestHTTP)$", "./internal/hostile",
-		"-progress", "-messages="+strconv.Itoa(messages), "-seed="+strconv.FormatUint(seed, 10))
+		"-progress", "-messages="+strconv.Itoa(messages), "-seed="+strconv.FormatUint(seed, 10), "-without="+without)
 	return verdict(ctx, "hostile peers", began, err)
 }
 

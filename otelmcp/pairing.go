@@ -197,7 +197,11 @@ func (p *pairs) finished(m *message) (over []*line, stray bool) {
 			size += w.size // the context keeps what _meta said of the client, which can be most of the line
 		}
 	}
-	if w.gone {
+	switch {
+	case m.mute:
+		w.gone = false
+		return []*line{w}, false
+	case w.gone:
 		p.early++
 		return []*line{w}, false
 	}
@@ -213,6 +217,18 @@ type sentAnswer struct {
 	id, key    string
 	failed     bool
 	w          *line
+}
+
+// shared reports whether another line than w waits under its id.
+func (p *pairs) shared(w *line) bool {
+	for _, t := range []*pending.Table[*line]{p.handled, p.ended, p.arrived} {
+		for x := range t.All(w.key) {
+			if x != w {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // answered takes the line that an answer is for. It is nil if it is for none, or if

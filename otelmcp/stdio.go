@@ -146,7 +146,11 @@ func (l *lines) ended(m *message) {
 	over, stray := l.pairs.finished(m)
 	closed, busy := l.closed, l.writers > 0
 	l.mu.Unlock()
-	l.refuse(len(over))
+	if m.mute && m.line != nil && len(over) > 0 {
+		busy = false
+	} else {
+		l.refuse(len(over))
+	}
 	for _, w := range over {
 		l.makeRoom(w, busy)
 	}
@@ -156,6 +160,15 @@ func (l *lines) ended(m *message) {
 	if closed {
 		l.drain()
 	}
+}
+
+// result is told of structured content that m is answered with. Whether it can be
+// written matters only where its answer could be taken for another's.
+func (l *lines) result(m *message, content any) {
+	l.mu.Lock()
+	shared := m.line != nil && l.pairs.shared(m.line)
+	l.mu.Unlock()
+	m.mute = shared && unencodable(content)
 }
 
 // makeRoom ends a line that had to make room. busy says that something is being

@@ -149,6 +149,9 @@ func (i *Instrumentation) onSuccess(ctx context.Context, id any, _ mcp.MCPMethod
 }
 
 func (i *Instrumentation) settleToolCall(m *message, a *mcp.CallToolResult) {
+	if l, ok := m.edge.(*lines); ok && a.StructuredContent != nil {
+		l.result(m, a.StructuredContent)
+	}
 	if !m.handlerRan.Load() {
 		m.Stage = semconv.OTelMCPStageDispatch // the arguments did not fit the schema
 	}

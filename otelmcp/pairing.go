@@ -20,8 +20,11 @@ package otelmcp
 //
 //  1. a line that ended with this code, the newest: an answer is written as soon as
 //     its message ended, so that what ended long ago will have none
-//  2. a line that was handled and not dispatched, or that mcp-go answers without
-//     handling it, rather one that it rejects with just this code
+//  2. a line that mcp-go is known to answer so without dispatch: of another version,
+//     say, or refused by a hook
+//  3. the only line that was handled and is not dispatched; where there are several
+//     with the id, the answer is held until as many are left as there are answers,
+//     because all others were dispatched
 //
 // Every line is settled exactly once, also when it has to make room. One that ended
 // is recorded then, and so is one whose rejection is certain; one that is dispatched
@@ -58,6 +61,10 @@ type pairs struct {
 	// if it has given up the request.
 	spent *pending.Table[*line] // by id
 	loose *pending.Table[*message]
+	// held are answers, by id, of which it is not known yet which line they are for,
+	// as many as holding.
+	held    map[string][]sentAnswer
+	holding int
 	// told says that the hook tells of lines, and traced that messages end.
 	told, traced bool
 	// owed is how many lines have made room and are not settled, and early how many
@@ -74,6 +81,7 @@ func newPairs() pairs {
 		handled: pending.NewSizedTable[*line](maxPending, maxPendingBytes),
 		ended:   pending.NewSizedTable[*line](maxPending, maxPendingBytes),
 		inside:  make(map[context.Context]*line),
+		held:    make(map[string][]sentAnswer),
 		spent:   pending.NewSizedTable[*line](maxAsked, maxPendingBytes),
 		loose:   pending.NewSizedTable[*message](maxPending, maxPendingBytes),
 	}
@@ -189,7 +197,11 @@ func (p *pairs) finished(m *message) (over []*line, stray bool) {
 			size += w.size // the context keeps what _meta said of the client, which can be most of the line
 		}
 	}
-	if w.gone {
+	switch {
+	case m.mute:
+		w.gone = false
+		return []*line{w}, false
+	case w.gone:
 		p.early++
 		return []*line{w}, false
 	}
@@ -198,35 +210,56 @@ func (p *pairs) finished(m *message) (over []*line, stray bool) {
 	return over, false
 }
 
-// answered takes the line that an answer is for. It is nil if it is for none.
-func (p *pairs) answered(e *jsonrpc.Envelope) *line {
-	for _, how := range []int{certainly, perhaps} {
-		if w, ok := p.ended.TakeLast(e.Key, func(w *line) bool { return w.answersWith(e.Code) == how }); ok {
-			return w
+// sentAnswer is an answer that was written, or could not be, and the line that it is
+// for.
+type sentAnswer struct {
+	code, size int
+	id, key    string
+	failed     bool
+	w          *line
+}
+
+// shared reports whether another line than w waits under its id.
+func (p *pairs) shared(w *line) bool {
+	for _, t := range []*pending.Table[*line]{p.handled, p.ended, p.arrived} {
+		for x := range t.All(w.key) {
+			if x != w {
+				return true
+			}
 		}
 	}
-	w := p.rejected(e)
+	return false
+}
+
+// answered takes the line that an answer is for. It is nil if it is for none, or if
+// the answer has to be held.
+func (p *pairs) answered(e *jsonrpc.Envelope) (w *line, hold bool) {
+	for _, how := range []int{certainly, perhaps} {
+		if w, ok := p.ended.TakeLast(e.Key, func(w *line) bool { return w.answersWith(e.Code) == how }); ok {
+			return w, false
+		}
+	}
+	w, hold = p.rejected(e)
 	switch {
-	case w != nil:
-		return w
+	case w != nil || hold:
+		return w, hold
 	case p.early > 0:
 		p.early--
-		return nil
+		return nil, false
 	}
 	if w = p.takeOwed(); w != nil {
 		w.e.Kind, w.e.Version, w.e.ID, w.e.Key = jsonrpc.Request, jsonrpc.Version, e.ID, e.Key
-		return w
+		return w, false
 	}
 	w, _ = p.ended.Take(e.Key)
-	return w
+	return w, false
 }
 
 // rejected takes the line that no message ended of, and that an answer is for.
-func (p *pairs) rejected(e *jsonrpc.Envelope) (best *line) {
-	var from *pending.Table[*line]
+func (p *pairs) rejected(e *jsonrpc.Envelope) (best *line, hold bool) {
 	var m *message
-	least := impossible
-	consider := func(w *line, t *pending.Table[*line], exact bool) {
+	least, open := impossible, 0
+	consider := func(w *line, exact bool) {
 		rank, x := w.rank(e.Code), (*message)(nil)
 		if !exact { // dispatch may have had it, and have told us nothing, or not which it was
 			rank = min(rank, unseen)
@@ -235,40 +268,98 @@ func (p *pairs) rejected(e *jsonrpc.Envelope) (best *line) {
 			}
 		}
 		if rank < least {
-			best, from, m, least = w, t, x, rank
+			best, m, least = w, x, rank
 		}
 	}
 	for w := range p.handled.All(e.Key) {
+		if !w.taken {
+			open++
+		}
 		if !w.taken || !p.traced {
-			consider(w, p.handled, p.traced)
+			consider(w, p.traced)
 		}
 	}
 	for w := range p.arrived.All(e.Key, unread) {
 		if w.unheard() || !p.told {
-			consider(w, p.arrived, p.told)
+			consider(w, p.told)
 		}
+	}
+	if least > certain && open > 0 && e.Code != 0 && (open > 1 || len(p.held[e.Key]) > 0) && p.holding < maxPending {
+		return nil, true
 	}
 	if best == nil && e.Key == "" { // a line that was taken for JSON by its outline
 		for w := range p.arrived.All() {
 			if w.unread > 0 {
-				best, from = w, p.arrived // mcp-go has answered all that came before
+				best = w // mcp-go has answered all that came before
 			}
 		}
 	}
 	if best == nil {
-		return nil
+		return nil, false
 	}
-	from.TakeFunc(best.key, func(x *line) bool { return x == best })
-	if best.ctx != nil {
-		delete(p.inside, best.ctx)
-		best.ctx = nil
-	}
+	p.settle(best)
 	if m != nil {
 		p.loose.TakeFunc(m.Method.Text, func(x *message) bool { return x == m })
 		best.m = m
 	}
-	best.settled = true
-	return best
+	return best, false
+}
+
+// settle takes w, which is not dispatched, from where it waits.
+func (p *pairs) settle(w *line) {
+	same := func(x *line) bool { return x == w }
+	if _, ok := p.handled.TakeFunc(w.key, same); !ok {
+		p.arrived.TakeFunc(w.key, same)
+	}
+	if w.ctx != nil {
+		delete(p.inside, w.ctx)
+		w.ctx = nil
+	}
+	w.settled = true
+}
+
+// hold keeps an answer until it is known which line it is for.
+func (p *pairs) hold(a *sentAnswer) {
+	p.held[a.key] = append(p.held[a.key], *a)
+	p.holding++
+}
+
+// match returns the answers under key that were held, each with its line, if as many
+// lines are left for them; at the end, whatever is left.
+func (p *pairs) match(key string, end bool) []sentAnswer {
+	answers := p.held[key]
+	if len(answers) == 0 {
+		return nil
+	}
+	var open []*line
+	for w := range p.handled.All(key) {
+		if !w.taken {
+			open = append(open, w)
+		}
+	}
+	if len(open) > len(answers) && !end {
+		return nil
+	}
+	delete(p.held, key)
+	p.holding -= len(answers)
+	for rank := certain; rank < impossible; rank++ {
+		for k := range answers {
+			a := &answers[k]
+			if n := slices.IndexFunc(open, func(w *line) bool { return w.rank(a.code) == rank }); a.w == nil && n >= 0 {
+				a.w = open[n]
+				p.settle(a.w)
+				open = slices.Delete(open, n, n+1)
+			}
+		}
+	}
+	for k := range answers { // of lines that had to make room
+		if a := &answers[k]; a.w == nil {
+			if a.w = p.takeOwed(); a.w == nil && p.early > 0 {
+				p.early--
+			}
+		}
+	}
+	return answers
 }
 
 // fitting returns the loose message that w may have come on, if mcp-go answers it
@@ -346,7 +437,10 @@ func (p *pairs) cancelled(target string) {
 
 // drain takes all that waits: lines, answers that are spent, and messages that
 // came on no line.
-func (p *pairs) drain() (over, spent []*line, stray []*message) {
+func (p *pairs) drain() (over, spent []*line, stray []*message, answers []sentAnswer) {
+	for key := range p.held {
+		answers = append(answers, p.match(key, true)...)
+	}
 	for _, m := range p.loose.Drain() {
 		if w := p.settleLoose(m); w != nil {
 			over = append(over, w)
@@ -362,7 +456,7 @@ func (p *pairs) drain() (over, spent []*line, stray []*message) {
 		over = append(over, p.takeOwed())
 	}
 	clear(p.inside)
-	return over, p.spent.Drain(), stray
+	return over, p.spent.Drain(), stray, answers
 }
 
 // Whether mcp-go answers a message with a code.
@@ -410,6 +504,7 @@ func (m *message) answersWith(code int) int {
 // The ranks of lines that no message ended of, for an answer.
 const (
 	paired = iota // with a message
+	certain
 	expected
 	possible
 	unlikely
@@ -426,8 +521,10 @@ func (w *line) rank(code int) int {
 		return unseen
 	case w.decisions.Refused():
 		if code == operation.CodeInvalidRequest {
-			return expected
+			return certain
 		}
+	case foretold == code && w.certain():
+		return certain
 	case foretold == code:
 		return expected
 	case foretold == 0 && w.unread > 0, // it does not tell

@@ -38,11 +38,18 @@ type lineClient struct {
 }
 
 func listen(t testing.TB, ctx context.Context, i *otelmcp.Instrumentation, opts ...server.StdioOption) *lineClient {
+	return dialLines(t, func(in io.Reader, out io.Writer) error {
+		return i.Listen(ctx, in, out, append([]server.StdioOption{quietStdio}, opts...)...)
+	})
+}
+
+// dialLines connects a client to what serve serves.
+func dialLines(t testing.TB, serve func(io.Reader, io.Writer) error) *lineClient {
 	in, write := io.Pipe()
 	read, out := io.Pipe()
 	c := &lineClient{t: t, in: write, lines: make(chan string, 1<<14), done: make(chan error, 1)}
 	go func() {
-		err := i.Listen(ctx, in, out, append([]server.StdioOption{quietStdio}, opts...)...)
+		err := serve(in, out)
 		_ = out.Close()
 		c.done <- err
 	}()

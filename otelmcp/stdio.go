@@ -129,7 +129,12 @@ func (l *lines) adopt(ctx context.Context) *message {
 	m.init(l.i, ctx)
 	l.mu.Lock()
 	m.line = l.pairs.dispatched(ctx)
+	var answers []sentAnswer
+	if m.line != nil {
+		answers = l.pairs.match(m.line.key, false)
+	}
 	l.mu.Unlock()
+	l.matched(answers)
 	return m
 }
 
@@ -141,7 +146,11 @@ func (l *lines) ended(m *message) {
 	over, stray := l.pairs.finished(m)
 	closed, busy := l.closed, l.writers > 0
 	l.mu.Unlock()
-	l.refuse(len(over))
+	if m.mute && m.line != nil && len(over) > 0 {
+		busy = false
+	} else {
+		l.refuse(len(over))
+	}
 	for _, w := range over {
 		l.makeRoom(w, busy)
 	}
@@ -151,6 +160,15 @@ func (l *lines) ended(m *message) {
 	if closed {
 		l.drain()
 	}
+}
+
+// result is told of structured content that m is answered with. Whether it can be
+// written matters only where its answer could be taken for another's.
+func (l *lines) result(m *message, content any) {
+	l.mu.Lock()
+	shared := m.line != nil && l.pairs.shared(m.line)
+	l.mu.Unlock()
+	m.mute = shared && unencodable(content)
 }
 
 // makeRoom ends a line that had to make room. busy says that something is being
@@ -163,6 +181,15 @@ func (l *lines) makeRoom(w *line, busy bool) {
 		l.unanswered(w)
 	default:
 		l.finish(w, nil, 0, false)
+	}
+}
+
+// matched ends the lines that held answers are for.
+func (l *lines) matched(answers []sentAnswer) {
+	for k := range answers {
+		if a := &answers[k]; a.w != nil {
+			l.finish(a.w, &jsonrpc.Envelope{Code: a.code, ID: a.id, Key: a.key}, a.size, a.failed)
+		}
 	}
 }
 
@@ -288,7 +315,8 @@ func (l *lines) cutOff(raw []byte, size int) {
 // sending is a line that is about to go out, and the one that it answers, if any.
 type sending struct {
 	outgoing
-	w *line
+	w    *line
+	hold bool // it is not known yet which line that is
 }
 
 // writing is told of a line before it is written: the other side can act on it
@@ -299,7 +327,7 @@ func (l *lines) writing(raw []byte, size int) (s sending) {
 	l.mu.Lock()
 	l.writers++
 	if s.isAnswer() {
-		s.w = l.pairs.answered(&s.e)
+		s.w, s.hold = l.pairs.answered(&s.e)
 		l.mu.Unlock()
 		return s
 	}
@@ -317,7 +345,12 @@ func (l *lines) wrote(s *sending, failed bool) {
 	l.mu.Lock()
 	l.writers--
 	closed := l.closed
+	if s.hold {
+		l.pairs.hold(&sentAnswer{code: s.e.Code, size: s.size, id: keptName(s.e.ID), key: s.e.Key, failed: failed})
+	}
+	answers := l.pairs.match(s.e.Key, false)
 	l.mu.Unlock()
+	l.matched(answers)
 	l.i.wasSent(l.Context, &s.outgoing, failed)
 	if s.w != nil {
 		l.finish(s.w, &s.e, s.size, failed)
@@ -473,8 +506,9 @@ func (l *lines) close(r *lineReader) {
 // drain ends what waits.
 func (l *lines) drain() {
 	l.mu.Lock()
-	over, spent, stray := l.pairs.drain()
+	over, spent, stray, answers := l.pairs.drain()
 	l.mu.Unlock()
+	l.matched(answers)
 	for _, w := range over {
 		l.unanswered(w)
 	}

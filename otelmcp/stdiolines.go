@@ -98,7 +98,11 @@ func (w *line) bytes() int {
 
 // slim cuts what m keeps to what may be needed of it when dispatch is through.
 func (m *message) slim() {
-	m.key = pending.Key(m.answerKey())
+	if m.line != nil {
+		m.key = m.line.key
+	} else {
+		m.key = pending.Key(m.answerKey())
+	}
 	m.id = nil
 	m.RequestID, m.ResourceURI = keptName(m.RequestID), keptURI(m.ResourceURI)
 	for _, n := range []*operation.Name{&m.Method, &m.Tool, &m.Prompt} {

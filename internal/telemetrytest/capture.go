@@ -50,6 +50,7 @@ type Capture struct {
 	noCheck   bool
 
 	sampler sdktrace.Sampler
+	also    Pipeline
 	tracer  *sdktrace.TracerProvider
 	meter   *sdkmetric.MeterProvider
 	logger  *sdklog.LoggerProvider
@@ -89,6 +90,16 @@ func WithSampler(s sdktrace.Sampler) Option {
 	return func(c *Capture) { c.sampler, c.unsampled = s, true }
 }
 
+// Pipeline is where a copy of what is captured goes. What is nil is left out.
+type Pipeline struct {
+	Spans   sdktrace.SpanProcessor
+	Logs    sdklog.Processor
+	Metrics sdkmetric.Reader
+}
+
+// WithPipeline sends what is captured to p, too.
+func WithPipeline(p Pipeline) Option { return func(c *Capture) { c.also = p } }
+
 // WithoutCheck leaves out the check at the end of the test. It is for tests of
 // the check itself.
 func WithoutCheck() Option { return func(c *Capture) { c.noCheck = true } }
@@ -127,11 +138,25 @@ func New(t testing.TB, opts ...Option) *Capture {
 		AttributeValueLengthLimit: -1, AttributeCountLimit: -1, EventCountLimit: -1, LinkCountLimit: -1,
 		AttributePerEventCountLimit: -1, AttributePerLinkCountLimit: -1,
 	}
-	c.tracer = sdktrace.NewTracerProvider(
-		sdktrace.WithSampler(c.sampler), sdktrace.WithSpanProcessor(c.spans), sdktrace.WithRawSpanLimits(limits))
-	c.meter = sdkmetric.NewMeterProvider(sdkmetric.WithReader(c.reader))
-	c.logger = sdklog.NewLoggerProvider(
-		sdklog.WithProcessor(c.logs), sdklog.WithAttributeCountLimit(-1), sdklog.WithAttributeValueLengthLimit(-1))
+	traces := []sdktrace.TracerProviderOption{
+		sdktrace.WithSampler(c.sampler), sdktrace.WithSpanProcessor(c.spans), sdktrace.WithRawSpanLimits(limits),
+	}
+	metrics := []sdkmetric.Option{sdkmetric.WithReader(c.reader)}
+	logs := []sdklog.LoggerProviderOption{
+		sdklog.WithProcessor(c.logs), sdklog.WithAttributeCountLimit(-1), sdklog.WithAttributeValueLengthLimit(-1),
+	}
+	if c.also.Spans != nil {
+		traces = append(traces, sdktrace.WithSpanProcessor(c.also.Spans))
+	}
+	if c.also.Metrics != nil {
+		metrics = append(metrics, sdkmetric.WithReader(c.also.Metrics))
+	}
+	if c.also.Logs != nil {
+		logs = append(logs, sdklog.WithProcessor(c.also.Logs))
+	}
+	c.tracer = sdktrace.NewTracerProvider(traces...)
+	c.meter = sdkmetric.NewMeterProvider(metrics...)
+	c.logger = sdklog.NewLoggerProvider(logs...)
 	if !c.noCheck {
 		t.Cleanup(c.checkAtEnd)
 	}

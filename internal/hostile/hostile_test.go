@@ -137,7 +137,7 @@ func TestHTTP(t *testing.T) {
 	v := newTour(t, *messages/5)
 	for n := 0; v.more(n); v.next++ {
 		g := gatherings[v.next%uint64(len(gatherings))]
-		c, wrong := g.run(v.next, 200, 1+int(v.next%6)) //nolint:gosec // Small.
+		c, wrong := g.run(v.next, 200, 1+int(v.next%6))
 		n = len(c.exchanges)
 		if len(wrong) > 0 {
 			t.Errorf("seed %d makes %d faults at a server %s, such as\n%s", v.next, len(wrong), g.kind, strings.Join(wrong[:min(len(wrong), 40)], "\n"))

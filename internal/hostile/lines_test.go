@@ -122,7 +122,7 @@ type maker struct {
 type id struct{ raw, text string }
 
 func newMaker(seed uint64) *maker {
-	m := &maker{Rand: rand.New(rand.NewPCG(seed, 0x5eed)), without: map[class]bool{}} //nolint:gosec // Replayable, not secret.
+	m := &maker{Rand: rand.New(rand.NewPCG(seed, 0x5eed)), without: map[class]bool{}}
 	m.padded = m.IntN(4) > 0
 	m.traced = m.IntN(11)
 	if m.IntN(3) == 0 {
@@ -184,7 +184,7 @@ func (m *maker) id() id {
 }
 
 // traceOf is the trace of a message, of which a record tells which it was.
-func (m *maker) traceOf(n int) string { return fmt.Sprintf("%032x", 0xabc0000+n) }
+func traceOf(n int) string { return fmt.Sprintf("%032x", 0xabc0000+n) }
 
 // message makes one of the class.
 func (m *maker) message(c class) *message {
@@ -196,7 +196,7 @@ func (m *maker) message(c class) *message {
 	out.id, out.rawID = it.text, it.raw
 	meta := ""
 	if m.IntN(10) < m.traced {
-		out.trace = m.traceOf(n)
+		out.trace = traceOf(n)
 		meta = `"traceparent":"00-` + out.trace + `-b7ad6b7169203331-01"`
 	}
 	switch m.IntN(20) {

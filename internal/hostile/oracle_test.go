@@ -65,9 +65,6 @@ func (r *record) fits(got *record) bool {
 	return true
 }
 
-// exact reports whether r leaves nothing open.
-func (r *record) exact() bool { return !slices.Contains(r.fields(), anything) }
-
 // match pairs what was recorded with what had to be, and says what is left over.
 func match(want, got []*record) (wrong []string) {
 	bySize := map[string][]*record{}
@@ -148,7 +145,7 @@ func rehearse(recovered bool) *rehearsal {
 	p := newPlay()
 	p.rehearsal = true
 	r := &rehearsal{srv: newServer(p, recovered)}
-	r.on = r.srv.WithContext(context.Background(), server.NewInProcessSession("rehearsal", nil)) //nolint:usetesting // It outlives each test.
+	r.on = r.srv.WithContext(context.Background(), server.NewInProcessSession("rehearsal", nil))
 	over, cancel := context.WithCancel(r.on)
 	cancel()
 	r.over = over

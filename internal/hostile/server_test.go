@@ -276,10 +276,11 @@ func (p *play) ask(ctx context.Context, a *act, r mcp.CallToolRequest) (*mcp.Cal
 	var err error
 	switch what {
 	case "sampling":
-		_, err = srv.RequestSampling(limited, mcp.CreateMessageRequest{CreateMessageParams: mcp.CreateMessageParams{
-			Messages:  []mcp.SamplingMessage{{Role: mcp.RoleUser, Content: mcp.NewTextContent(nonce)}},
-			MaxTokens: 1,
-		}})
+		_, err = srv.RequestSampling(limited, //nolint:staticcheck // Deprecated, and spoken.
+			mcp.CreateMessageRequest{CreateMessageParams: mcp.CreateMessageParams{
+				Messages:  []mcp.SamplingMessage{{Role: mcp.RoleUser, Content: mcp.NewTextContent(nonce)}},
+				MaxTokens: 1,
+			}})
 	case "elicitation":
 		_, err = srv.RequestElicitation(limited, mcp.ElicitationRequest{Params: mcp.ElicitationParams{
 			Message: nonce, RequestedSchema: map[string]any{"type": "object", "properties": map[string]any{}},

@@ -33,7 +33,7 @@ func main() {
 		}
 		fmt.Fprintln(os.Stderr, "soak:", err)
 		stop()
-		os.Exit(1) //nolint:gocritic // The signals are given back.
+		os.Exit(1)
 	}
 }
 

@@ -5,6 +5,8 @@ package otelmcp
 
 // What the tests, which are outside of the package, have to see of its inside.
 
+import "time"
+
 // HTTPServersUp returns how many HTTP servers are watched for their shutdown,
 // and have not begun it.
 func HTTPServersUp(i *Instrumentation) int {
@@ -25,4 +27,12 @@ func ConnectionsVerified() int {
 		return true
 	})
 	return n
+}
+
+// SetGrace sets how long ListenAndServe waits for what is in flight, and returns
+// what sets it back.
+func SetGrace(d time.Duration) (reset func()) {
+	before := graceTime
+	graceTime = d
+	return func() { graceTime = before }
 }

@@ -13,11 +13,14 @@
 //
 // or, over HTTP,
 //
-//	h := otelmcp.Instrument(srv).Handler(server.NewStreamableHTTPServer(srv))
+//	err := otelmcp.Instrument(srv).ListenAndServe(ctx, ":8080")
+//
+// A program that serves HTTP in its own way wraps the handler of the MCP server with
+// [Instrumentation.Handler].
 //
 // [Instrument] alone records what mcp-go dispatches. The edges,
-// [Instrumentation.ServeStdio], [Instrumentation.Listen] and
-// [Instrumentation.Handler], also record what never gets there: messages that
+// [Instrumentation.ServeStdio], [Instrumentation.Listen],
+// [Instrumentation.ListenAndServe] and [Instrumentation.Handler], also record what never gets there: messages that
 // cannot be read, HTTP requests that are turned away, notifications, streams.
 // [Instrumentation.Coverage] says what is not seen.
 //

@@ -148,3 +148,11 @@ func (n *Notices) Len() (k int) {
 	}
 	return k
 }
+
+// SetGrace sets how long ListenAndServe waits for what is in flight, and returns
+// what sets it back.
+func SetGrace(d time.Duration) (reset func()) {
+	before := graceTime
+	graceTime = d
+	return func() { graceTime = before }
+}

@@ -3,38 +3,19 @@
 
 package otelmcp
 
-// What a server of mcp-go has installed and has no getter for. Everything that is
-// read of its private fields is read here. A field that is gone, or of another
-// type, is not known: then a seam counts as in place, and a filter as absent.
-// TestServerFields fails when a version of mcp-go comes to that.
+// What a server of mcp-go has installed and has no getter for. A field that is gone, or of
+// another type, is not known: then a seam counts as in place, and a filter as absent.
+//
+// mcp-go reads these fields without a lock while it serves. So may who is called by it,
+// and nobody else: the program sets them in its own time.
 
 import (
-	"reflect"
-	"unsafe"
-
 	"github.com/mark3labs/mcp-go/server"
 	"github.com/mark3labs/mcp-go/tracing"
 )
 
-// serverField is where a server keeps a value of type T.
-type serverField[T any] struct {
-	offset uintptr
-	known  bool
-}
-
-func fieldOf[T any](name string) serverField[T] {
-	f, ok := reflect.TypeFor[server.MCPServer]().FieldByName(name)
-	return serverField[T]{f.Offset, ok && f.Type == reflect.TypeFor[T]()}
-}
-
-// of returns the value that srv has, and whether that is known. mcp-go reads these
-// fields without a lock while it serves. So may who is called by it, and nobody else:
-// the program sets them in its own time.
-func (f serverField[T]) of(srv *server.MCPServer) (v T, known bool) {
-	if !f.known {
-		return v, false
-	}
-	return *(*T)(unsafe.Add(unsafe.Pointer(srv), f.offset)), true
+func fieldOf[T any](name string) privateField[server.MCPServer, T] {
+	return privateFieldOf[server.MCPServer, T](name)
 }
 
 var (

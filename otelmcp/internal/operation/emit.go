@@ -124,6 +124,13 @@ func (e *Event) Add(key attribute.Key, s Safe) {
 	}
 }
 
+// AddUser adds who somebody is. u may be nil.
+func (e *Event) AddUser(u *SafeUser) {
+	if u != nil {
+		e.safe = append(e.safe, u.attrs...)
+	}
+}
+
 // Emit sends e as a log record. A canceled ctx does not lose it.
 func (r *Recorder) Emit(ctx context.Context, e Event) {
 	defer r.Guard()

@@ -147,6 +147,16 @@ func (r *Recorder) SafeList(key attribute.Key, texts []string) *SafeList {
 	return &SafeList{kv}
 }
 
+// SafeUser is who somebody is, as attributes that have passed the gate.
+type SafeUser struct{ attrs []attribute.KeyValue }
+
+// SafeUser is [Recorder.User] for who is remembered.
+func (r *Recorder) SafeUser(id string) *SafeUser {
+	u := &SafeUser{r.User(nil, id)}
+	r.gate(u.attrs)
+	return u
+}
+
 // gate makes attrs safe, in place. Their keys are the registry's.
 func (r *Recorder) gate(attrs []attribute.KeyValue) {
 	for i := range attrs {

@@ -98,7 +98,7 @@ type Session struct {
 	// Arrived are facts of the request that began it, for the record of its start.
 	Arrived []attribute.KeyValue
 
-	user    []attribute.KeyValue // who started it, where UserID is no more than a hash
+	user    *operation.SafeUser // who started it, where UserID is no more than a hash
 	ended   atomic.Bool
 	start   time.Time
 	peer    atomic.Pointer[Peer]
@@ -151,7 +151,7 @@ func (s *Session) Ended() bool { return s.ended.Load() }
 // bound lets go of text of any size, and of what short text is a part of.
 func (s *Session) bound(rec *operation.Recorder) {
 	if len(s.UserID) > maxPrincipal {
-		s.user = rec.User(nil, s.UserID)
+		s.user = rec.SafeUser(s.UserID)
 	}
 	for _, text := range []*string{&s.UserID, &s.Owner, &s.Issuer} {
 		*text = strings.Clone(principal(*text))
@@ -372,9 +372,7 @@ func (s *Session) attributes(rec *operation.Recorder) []attribute.KeyValue {
 	attrs = append(attrs,
 		semconv.OTelMCPRoleKey.String(s.Role.String()),
 		semconv.OTelMCPTransportKey.String(s.Transport))
-	if s.user != nil {
-		attrs = append(attrs, s.user...)
-	} else {
+	if s.user == nil {
 		attrs = rec.User(attrs, s.UserID)
 	}
 	if s.Address.IsValid() {
@@ -386,6 +384,7 @@ func (s *Session) attributes(rec *operation.Recorder) []attribute.KeyValue {
 // emit emits e with what is known of the session beside its attributes.
 func (s *Session) emit(ctx context.Context, rec *operation.Recorder, e operation.Event) {
 	e.Add(semconv.MCPSessionIDKey, s.ID)
+	e.AddUser(s.user)
 	if p := s.Peer(); p != nil {
 		keys := peerKeys(s.Role)
 		e.Add(keys[0], p.Name)

@@ -446,3 +446,48 @@ func TestOneKey(t *testing.T) {
 		t.Errorf("%d are drained", n)
 	}
 }
+
+// A table of bytes lets the oldest make room, as many as it takes, and keeps nothing that is larger than it.
+func TestBytes(t *testing.T) {
+	table := NewSizedTable[int](4, 100)
+	for n, size := range []int{40, 40, 20} {
+		if old := table.AddSized("k", n, size); len(old) > 0 {
+			t.Errorf("%d evicts %v", n, old)
+		}
+	}
+	if old := table.AddSized("l", 3, 60); !slices.Equal(old, []int{0, 1}) {
+		t.Errorf("60 bytes evict %v", old)
+	}
+	if old := table.AddSized("l", 4, 101); !slices.Equal(old, []int{4}) {
+		t.Errorf("what has no room at all evicts %v", old)
+	}
+	if v, ok := table.TakeLast("k", func(int) bool { return true }); v != 2 || !ok || table.bytes != 60 {
+		t.Errorf("got %d, %t, and %d bytes are left", v, ok, table.bytes)
+	}
+	for n := range 3 {
+		table.AddSized("m", 5+n, 0)
+	}
+	if old := table.AddSized("m", 8, 0); !slices.Equal(old, []int{3}) || table.bytes != 0 {
+		t.Errorf("a fifth entry evicts %v, and %d bytes are left", old, table.bytes)
+	}
+	consistent(t, table)
+}
+
+// A long key is kept as something short, which stands for it alone.
+func TestLongKeys(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	table := NewTable[int](4)
+	table.Add(long, 1)
+	table.Add(long+"y", 2)
+	for key := range table.byKey {
+		if len(key) > maxKey {
+			t.Errorf("a key of %d bytes is kept", len(key))
+		}
+	}
+	if v, _ := table.Take(long + "y"); v != 2 || Key(Key(long)) != Key(long) || Key("k") != "k" {
+		t.Errorf("got %d", v)
+	}
+	if v, _ := table.Take(Key(long)); v != 1 {
+		t.Errorf("got %d", v)
+	}
+}

@@ -45,8 +45,9 @@ var limits = []struct {
 
 // others are containers that nobody else can fill, by the reason why.
 var others = map[string]string{
-	"What the program configures, of one size from then on.":               `exporters.config.attributes exporters.setting.names exporters.settings`,
-	"The destinations that are configured, and the three signals of each.": `exporters.deliveries.dests exporters.destination.failing`,
+	"What the program configures, of one size from then on.":                   `exporters.config.attributes exporters.setting.names exporters.settings`,
+	"The writers of a directory that are open, and the three signals of each.": `otlpfile.directory.writers otlpfile.directory.records`,
+	"The destinations that are configured, and the three signals of each.":     `exporters.deliveries.dests exporters.destination.failing`,
 }
 
 func TestLimits(t *testing.T) {

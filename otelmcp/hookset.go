@@ -17,6 +17,8 @@ import (
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
+
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/pending"
 )
 
 // hookSet is what is ours among a program's hooks. It is alive as long as they are, and
@@ -27,7 +29,8 @@ type hookSet struct {
 	// read it keeps what it read.
 	servers []weak.Pointer[Instrumentation]
 	gone    int // how many of them are, at least
-	// sessions are those that are open and remembered, by the id that mcp-go gave them.
+	// sessions are those that are open and remembered, by the id that mcp-go gave them, or
+	// a hash of one that is long.
 	sessions map[string][]weak.Pointer[Instrumentation]
 }
 
@@ -118,8 +121,8 @@ func (h *hookSet) onRegisterSession(ctx context.Context, s server.ClientSession)
 	}
 	defer i.rec.Guard()
 	i.onRegisterSession(ctx, s)
-	key := s.SessionID()
-	if i.sessions.Get(key) == nil { // there was no room for it
+	key := pending.Key(s.SessionID())
+	if i.sessions.Get(s.SessionID()) == nil { // there was no room for it
 		return
 	}
 	h.mu.Lock()
@@ -172,7 +175,7 @@ func (h *hookSet) onUnregisterSession(ctx context.Context, s server.ClientSessio
 
 // take returns whose session it was that ended, and forgets it.
 func (h *hookSet) take(s server.ClientSession) (owner *Instrumentation) {
-	key := s.SessionID()
+	key := pending.Key(s.SessionID())
 	h.mu.Lock()
 	owners, servers := h.sessions[key], h.servers
 	h.mu.Unlock()
@@ -213,7 +216,7 @@ func (h *hookSet) take(s server.ClientSession) (owner *Instrumentation) {
 func (h *hookSet) inSession(id string) *Instrumentation {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, w := range h.sessions[id] {
+	for _, w := range h.sessions[pending.Key(id)] {
 		if i := w.Value(); i != nil {
 			return i
 		}

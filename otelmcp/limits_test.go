@@ -28,6 +28,7 @@ import (
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/definition"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/pending"
+	flow "github.com/otelmcp/otelmcp-go/otelmcp/internal/secrets"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
 	events "github.com/otelmcp/otelmcp-go/otelmcp/internal/sse"
 	"github.com/otelmcp/otelmcp-go/semconv"
@@ -283,7 +284,20 @@ var limits = []struct {
 		},
 	},
 	{
-		"session.shard.m session.shard.issued session.Session.user", session.Max, session.Max * 2 * kib, semconv.OTelMCPRefusedReasonSessionTable,
+		"secrets.Set.known secrets.Set.pieces secrets.secret.pieces", 16 << 10, 2 * mib, "", // the oldest are forgotten
+		func(f *flood) (int, any) { // what a server sends as tokens
+			s := &flow.Set{}
+			for k := range 3000 {
+				s.Add(fmt.Sprintf("%d%s", k, strings.Repeat("aB3", 40)))
+			}
+			for k := range 40 {
+				s.Add(fmt.Sprintf("%d%s", k, strings.Repeat("x", 900<<10)))
+			}
+			return 0, s
+		},
+	},
+	{
+		"session.shard.m session.shard.issued operation.SafeUser.attrs", session.Max, session.Max * 2 * kib, semconv.OTelMCPRefusedReasonSessionTable,
 		func(f *flood) (int, any) { // a GET with any id registers a session
 			sessions := session.NewTable(f.rec)
 			for k := range hugeOnes {
@@ -411,24 +425,24 @@ var limits = []struct {
 var others = map[string]string{
 	"Constants of the package.": `jsonrpc.common otelmcp.authDecisions otelmcp.authKinds otelmcp.authMechanisms otelmcp.authReasons
 		otelmcp.gapByFact otelmcp.gapBySeam otelmcp.gapByTransport otelmcp.oauthErrors otelmcp.seams
-		scrub.byTail scrub.needle.word sse.bom`,
+		operation.rules scrub.alphabetNames scrub.needle.word scrub.prefixes sse.bom`,
 
 	"What the program configures, of one size from then on.": `definition.Table.Members
 		operation.Config.Attributes operation.Config.HashKey operation.Recorder.extra operation.Recorder.hashKey
-		operation.Recorder.methods operation.Recorder.refusals operation.method.observe operation.method.start
+		operation.methods.byName operation.Recorder.refusals operation.method.observe operation.method.start
 		otelmcp.bearer.options otelmcp.bearer.scopes otelmcp.config.attributes otelmcp.config.hashKey otelmcp.config.trusted
 		otelmcp.remote.fields peer.Resolver.trusted`,
 
 	"A message, an HTTP exchange or a decision while it lasts, of which a transport lets in no more than net/http and mcp-go do; an edge looks at 1 MiB.": `
-		jsonrpc.Envelope.meta jsonrpc.Envelope.traceparent jsonrpc.Input.Meta jsonrpc.Params.Arguments jsonrpc.Params.Responses
+		jsonrpc.Envelope.meta jsonrpc.Input.Meta jsonrpc.Params.Arguments jsonrpc.Params.Responses
 		jsonrpc.Params.meta jsonrpc.Params.raw jsonrpc.Result.Content jsonrpc.Result.Prompts jsonrpc.Result.Requests
 		jsonrpc.Result.Structured jsonrpc.Result.Tools jsonrpc.params.exactMeta jsonrpc.params.meta jsonrpc.reader.idRaw jsonrpc.scan.b
 		operation.Decision.Audience operation.Decision.Facts operation.Decision.Granted operation.Decision.Required operation.Decision.UserRoles
-		operation.Event.Attributes operation.Operation.Content operation.Operation.Facts operation.Operation.Peer operation.Operation.UserRoles
+		operation.Event.Attributes operation.Event.safe operation.Operation.content operation.Operation.Facts operation.Operation.Peer operation.Operation.UserRoles
 		otelmcp.AuthDecision.Audience otelmcp.AuthDecision.Roles otelmcp.AuthDecision.ScopesGranted otelmcp.AuthDecision.ScopesRequired
 		otelmcp.Identity.Roles otelmcp.TokenInfo.Audience otelmcp.TokenInfo.Extra otelmcp.TokenInfo.Roles otelmcp.TokenInfo.Scopes
-		otelmcp.answer.body otelmcp.challenge.scopes otelmcp.connection.roles otelmcp.exchange.challenges otelmcp.exchange.untold
-		otelmcp.message.links otelmcp.metaCarrier otelmcp.oauthBody.head otelmcp.tee.last otelmcp.tee.sent
+		otelmcp.clientOp.secrets otelmcp.challenge.scopes otelmcp.connection.roles otelmcp.exchange.challenges otelmcp.exchange.untold
+		otelmcp.message.links otelmcp.metaCarrier otelmcp.rawLine.text otelmcp.serverStep.of otelmcp.tee.last otelmcp.tee.sent
 		scrub.scanner.spans session.Session.Arrived sse.Event.Data`,
 
 	"Pools, which the collector empties: what goes back holds 256 attributes, or 8 options, at most, and is cleared.": `operation.attrPool operation.optsPool`,
@@ -445,8 +459,18 @@ var others = map[string]string{
 
 	"A part of a definition, within definition.MaxBytes, or of what is listed, within the bound of learned.": `otelmcp.arguments.names`,
 
-	"Lines of one stdio connection: 4096 of each, and 1 MiB of one that has not ended. The tests of pairing flood them.": `
-		otelmcp.pairs.loose otelmcp.pairs.spent otelmcp.pairs.taken otelmcp.pairs.waiting otelmcp.lineReader.part otelmcp.lineWriter.part`,
+	"Lines of one stdio connection: 4096 in each place, and 8 MiB of their text; of one that has not ended 1 MiB and an outline of 64 KiB. TestStdioUnansweredIsBounded floods them.": `
+		otelmcp.pairs.arrived otelmcp.pairs.handled otelmcp.pairs.ended otelmcp.pairs.inside otelmcp.pairs.held otelmcp.pairs.loose
+		otelmcp.pairs.spent otelmcp.lineReader.part otelmcp.lineWriter.part jsonrpc.Outline.b`,
+
+	"The servers that share hooks, and their sessions that are remembered, each by a key of 64 bytes at most.": `
+		otelmcp.hookSet.servers otelmcp.hookSet.sessions`,
+
+	"Streams that are open, which net/http lets in.": `otelmcp.openStreams.open`,
+
+	"Steps of an OAuth flow that are under way: 32 of each, with texts of 4 KiB. TestOAuthAnswersAreBounded floods what is read of an answer.": `
+		otelmcp.oauthFlow.open otelmcp.oauthFlow.moved members.Reader.kept members.Reader.name members.Reader.objects
+		members.Reader.targets members.target.names`,
 }
 
 // pipedResponse is a response that is read while it is written.

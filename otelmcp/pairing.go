@@ -363,7 +363,7 @@ func (p *pairs) match(key string, end bool) []sentAnswer {
 }
 
 // fitting returns the loose message that w may have come on, if mcp-go answers it
-// as e does.
+// as e does: rather one that it certainly does than another.
 func (p *pairs) fitting(w *line, e *jsonrpc.Envelope) *message {
 	if p.loose.Empty() {
 		return nil
@@ -372,9 +372,11 @@ func (p *pairs) fitting(w *line, e *jsonrpc.Envelope) *message {
 	if w.e.Method != "" {
 		methods = []string{w.e.Method}
 	}
-	for m := range p.loose.All(methods...) {
-		if key := m.answerKey(); m.answersWith(e.Code) != never && (key == "" || key == e.Key) {
-			return m
+	for _, how := range []int{certainly, perhaps} {
+		for m := range p.loose.All(methods...) {
+			if key := m.answerKey(); m.answersWith(e.Code) == how && (key == "" || key == e.Key) {
+				return m
+			}
 		}
 	}
 	return nil

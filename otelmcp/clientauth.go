@@ -40,8 +40,8 @@ type clientOp struct {
 	// client of ours saw it.
 	answered atomic.Int32
 	// secrets are those that an exchange in its context is about, and that no request
-	// says.
-	secrets []string
+	// says: code, state and verifier. A pointer, since every message has room for it.
+	secrets *[3]string
 }
 
 // alone is what is decided about where nothing that a client sends is around.

@@ -81,7 +81,7 @@ func InstrumentOAuth(cfg transport.OAuthConfig, opts ...Option) transport.OAuthC
 // exchange of the code is recorded there, and not again.
 func ProcessAuthorizationResponse(ctx context.Context, h *transport.OAuthHandler, code, state, codeVerifier string, opts ...Option) error {
 	o := newBase(newConfig(opts), true).alone(ctx)
-	o.secrets = []string{code, state, codeVerifier}
+	o.secrets = &[3]string{code, state, codeVerifier}
 	expected := h.GetExpectedState()
 	start := time.Now()
 	err := h.ProcessAuthorizationResponse(o, code, state, codeVerifier)
@@ -111,7 +111,7 @@ func (o *clientOp) processed(h *transport.OAuthHandler, err error, unexpected bo
 		d.ClientID = scrub.Redacted
 	}
 	var known secrets.Set
-	for _, secret := range append(o.secrets, h.GetClientSecret()) {
+	for _, secret := range append(o.secrets[:], h.GetClientSecret()) {
 		known.Add(secret)
 	}
 	withhold(d, &known)

@@ -82,7 +82,7 @@ func (t *tripper) learn(req *http.Request) {
 			t.known.Add(value)
 		}
 	}
-	if o, ok := req.Context().Value(subjectKey{}).(*clientOp); ok {
+	if o, ok := req.Context().Value(subjectKey{}).(*clientOp); ok && o.secrets != nil {
 		for _, secret := range o.secrets {
 			t.known.Add(secret)
 		}

@@ -18,6 +18,7 @@ import (
 	"unsafe"
 
 	"github.com/mark3labs/mcp-go/mcp"
+
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )

@@ -261,7 +261,7 @@ func (s standalone) decide(ctx context.Context, d *operation.Decision) {
 	var about []attribute.KeyValue
 	if r := s.request; r != nil {
 		ctx = s.inRequest(ctx, r)
-		about = append(s.peerFacts(nil, r, s.cfg.peers.Resolve(r)), semconv.OTelMCPRoleKey.String(semconv.OTelMCPRoleServer))
+		about = append(peerFacts(nil, r, s.cfg.peers.Resolve(r)), semconv.OTelMCPRoleKey.String(semconv.OTelMCPRoleServer))
 	}
 	s.rec.Decide(ctx, d, about)
 }

@@ -343,7 +343,7 @@ func (r *remote) settleResult(c *call, raw []byte) {
 			c.Outcome = semconv.OTelMCPOutcomeToolError
 		}
 		if c.Tool.Text != "" && r.cfg.content&Results != 0 {
-			r.captureToolResult(c, &result)
+			captureToolResult(c, &result)
 		}
 	case semconv.MCPMethodNameInitialize, semconv.MCPMethodNameServerDiscover:
 		r.meet(c, raw)
@@ -354,7 +354,7 @@ func (r *remote) settleResult(c *call, raw []byte) {
 	}
 }
 
-func (r *remote) captureToolResult(c *call, result *jsonrpc.Result) {
+func captureToolResult(c *call, result *jsonrpc.Result) {
 	var content []any
 	_ = json.Unmarshal(result.Content, &content)
 	if c.Outcome == semconv.OTelMCPOutcomeToolError {

@@ -169,9 +169,9 @@ func hostileWays() []hostileWay {
 		}
 	}
 	return []hostileWay{
-		{"direct", func(_ *testing.T, s *server.MCPServer, _ *otelmcp.Instrumentation, messages []string) {
+		{"direct", func(t *testing.T, s *server.MCPServer, _ *otelmcp.Instrumentation, messages []string) {
 			for _, m := range messages {
-				ctx, cancel := context.WithCancel(context.Background())
+				ctx, cancel := context.WithCancel(t.Context())
 				if strings.Contains(m, `"subscriptions/listen"`) {
 					cancel() // it goes on until then
 				}
@@ -210,7 +210,9 @@ func talkOneByOne(t *testing.T, messages []string, listen func(io.Reader, io.Wri
 	}
 	eventually(t, func() bool { return strings.Contains(out.String(), `"last"`) })
 	_ = write.Close()
-	recv(t, done)
+	if err := recv(t, done); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestCoverageIsThePrograms: after everything hostile coverage is what it is after a

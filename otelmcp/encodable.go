@@ -33,7 +33,8 @@ var (
 )
 
 func cannotEncode(v reflect.Value, left *int, depth int) bool {
-	if *left--; !v.IsValid() || *left < 0 {
+	*left--
+	if !v.IsValid() || *left < 0 {
 		return false
 	}
 	if depth == 0 {

@@ -237,7 +237,8 @@ func (h *hookSet) join(i *Instrumentation) {
 func (h *hookSet) left() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.gone++; h.gone <= len(h.servers)/2 {
+	h.gone++
+	if h.gone <= len(h.servers)/2 {
 		return
 	}
 	gone := func(w weak.Pointer[Instrumentation]) bool { return w.Value() == nil }

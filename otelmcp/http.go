@@ -242,7 +242,7 @@ func (x *exchange) arrive(h *httpHandler) {
 	m := &x.m
 	m.Since(x.start)
 	m.HTTPVersion = httpVersion(x.r)
-	m.Peer = x.i.peerFacts(x.facts[:0], x.r, x.from)
+	m.Peer = peerFacts(x.facts[:0], x.r, x.from)
 	x.i.rec.Init(&m.Operation, x, operation.RoleServer)
 	x.authenticated()
 	if id := x.r.Header.Get(server.HeaderKeySessionID); id != "" && x.r.Method != http.MethodPost {
@@ -297,7 +297,7 @@ func httpVersion(r *http.Request) string {
 }
 
 // peerFacts appends the attributes of who sent the request, and of the request.
-func (b base) peerFacts(facts []attribute.KeyValue, r *http.Request, from peer.Address) []attribute.KeyValue {
+func peerFacts(facts []attribute.KeyValue, r *http.Request, from peer.Address) []attribute.KeyValue {
 	if a := from.Client; a.IsValid() {
 		facts = append(facts, semconv.ClientAddressKey.String(addressText(a, r.RemoteAddr)))
 		if from.ClientPort != 0 {

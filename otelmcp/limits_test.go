@@ -80,8 +80,8 @@ func (f *flood) serve(h http.Handler, method, url, body string, header ...string
 
 // ask has the server ask for n things in a new session, and some of them of no size
 // that is usual.
-func (f *flood) ask(session string, n int) {
-	if err := f.srv.RegisterSession(f.Context(), server.NewInProcessSession(session, nil)); err != nil {
+func (f *flood) ask(id string, n int) {
+	if err := f.srv.RegisterSession(f.Context(), server.NewInProcessSession(id, nil)); err != nil {
 		f.Fatal(err)
 	}
 	asks := f.inst.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -95,7 +95,7 @@ func (f *flood) ask(session string, n int) {
 		}
 		w.(http.Flusher).Flush()
 	}))
-	f.serve(asks, http.MethodGet, "/mcp", "", server.HeaderKeySessionID, session)
+	f.serve(asks, http.MethodGet, "/mcp", "", server.HeaderKeySessionID, id)
 }
 
 // TestAskedInSessionsThatEnded: what nobody waits for any more makes room, and is not
@@ -104,9 +104,9 @@ func TestAskedInSessionsThatEnded(t *testing.T) {
 	const n = 20_000
 	f := newFlood(t)
 	for k := range 4 { // more than there is room for
-		session := fmt.Sprintf("asked-%d", k)
-		f.ask(session, n)
-		f.srv.UnregisterSession(t.Context(), session)
+		id := fmt.Sprintf("asked-%d", k)
+		f.ask(id, n)
+		f.srv.UnregisterSession(t.Context(), id)
 	}
 	_, sums := f.points(t)
 	if n := sums[semconv.OTelMCPTelemetryRefusedName+semconv.OTelMCPRefusedReasonPendingTable]; n != 0 {
@@ -233,12 +233,12 @@ var limits = []struct {
 			for k := range 2000 / 50 {
 				var page []string
 				for n := range 50 {
-					page = append(page, fmt.Sprintf(`{"name":"t%d","inputSchema":{"properties":{"%s":{}}}}`, 50*k+n, strings.Repeat("p", 4*kib)))
+					page = append(page, fmt.Sprintf(`{"name":"t%d","inputSchema":{"properties":{%q:{}}}}`, 50*k+n, strings.Repeat("p", 4*kib)))
 				}
 				list(page...)
 			}
 			for k := range hugeOnes / 4 {
-				list(`{"name":"`+hugeTextOf(k)+`"}`, fmt.Sprintf(`{"name":"t%d","inputSchema":{"properties":{"%s":{}}}}`, k, hugeTextOf(k)))
+				list(`{"name":"`+hugeTextOf(k)+`"}`, fmt.Sprintf(`{"name":"t%d","inputSchema":{"properties":{%q:{}}}}`, k, hugeTextOf(k)))
 			}
 			n, bytes := otelmcp.ListedTools(t)
 			if bytes > 4*mib {
@@ -261,7 +261,7 @@ var limits = []struct {
 				c.send(f, t, "tools/call")
 			}
 			for k := range hugeOnes {
-				c.answer = fmt.Sprintf(`{"resultType":"input_required","requestState":"%d","inputRequests":{"a":{"method":"%s"}}}`, k, hugeTextOf(k))
+				c.answer = fmt.Sprintf(`{"resultType":"input_required","requestState":"%d","inputRequests":{"a":{"method":%q}}}`, k, hugeTextOf(k))
 				c.send(f, t, "tools/call")
 			}
 			n := otelmcp.InputsHeld(t)
@@ -285,7 +285,7 @@ var limits = []struct {
 	},
 	{
 		"secrets.Set.known secrets.Set.pieces secrets.secret.pieces", 16 << 10, 2 * mib, "", // the oldest are forgotten
-		func(f *flood) (int, any) { // what a server sends as tokens
+		func(*flood) (int, any) { // what a server sends as tokens
 			s := &flow.Set{}
 			for k := range 3000 {
 				s.Add(fmt.Sprintf("%d%s", k, strings.Repeat("aB3", 40)))

@@ -137,7 +137,7 @@ func (x *exchange) settleCancel(without string) {
 	m := &x.m
 	n, noticed := x.i.edges.notices.take(m.session, m.RequestID, x.start)
 	sure := noticed && without == semconv.OTelMCPCancelSourceServer
-	x.i.settleCancel(m, without, sure)
+	m.settleCancel(without, sure)
 	if sure && m.Outcome == semconv.OTelMCPOutcomeCancelled && n.from.IsValid() {
 		m.Facts = append(m.Facts, semconv.OTelMCPCancelAddressKey.String(n.from.String()))
 	}
@@ -145,7 +145,7 @@ func (x *exchange) settleCancel(without string) {
 
 // settleCancel records who ended a message, if it was cancelled. without is who did
 // when the client did not ask for it; sure says that it did.
-func (i *Instrumentation) settleCancel(m *message, without string, sure bool) {
+func (m *message) settleCancel(without string, sure bool) {
 	if m.Outcome != semconv.OTelMCPOutcomeCancelled {
 		return
 	}

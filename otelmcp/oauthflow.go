@@ -163,10 +163,10 @@ func (s *resourceStep) leadsTo(u *url.URL) bool {
 		return false
 	}
 	server := s.at
-	switch {
-	case s.status == 0:
+	switch s.status {
+	case 0:
 		return false
-	case s.status == http.StatusOK:
+	case http.StatusOK:
 		var err error
 		if server, err = url.Parse(s.server()); err != nil {
 			return false

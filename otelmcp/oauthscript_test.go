@@ -290,7 +290,7 @@ func (s *script) check(t *testing.T) (decisions []string) {
 	capture, opts := captureOptions(t, telemetrytest.WithoutCheck())
 	bare, ours := s.run(t, nil, nil), s.run(t, capture, opts)
 	for k := range bare {
-		s.compare(t, &bare[k], &ours[k])
+		compare(t, &bare[k], &ours[k])
 		decisions = append(decisions, ours[k].decided...)
 	}
 	for _, err := range capture.Check() {
@@ -326,7 +326,7 @@ func disclosed(text, secret string) string {
 
 // compare fails the test where mcp-go did anything else with us, or where it is not told
 // what it did.
-func (s *script) compare(t *testing.T, bare, ours *callResult) {
+func compare(t *testing.T, bare, ours *callResult) {
 	t.Helper()
 	if fmt.Sprint(bare.err) != fmt.Sprint(ours.err) || !slices.Equal(bare.requests, ours.requests) || bare.token != ours.token {
 		t.Errorf("%c: error %.300q, token %q, requests %.2000q\nwithout us %.300q, %q, %.2000q", bare.call, fmt.Sprint(ours.err), ours.token, ours.requests,

@@ -589,7 +589,7 @@ func parentOf(ctx context.Context) context.Context {
 	if f.Kind() != reflect.Interface || !f.CanInterface() {
 		return nil
 	}
-	parent, _ := f.Interface().(context.Context)
+	parent, _ := reflect.TypeAssert[context.Context](f)
 	return parent
 }
 

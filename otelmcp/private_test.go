@@ -12,7 +12,7 @@ import (
 
 // What is read of mcp-go's private fields is what was put there through its options.
 func TestPrivateFields(t *testing.T) {
-	web := &http.Server{} //nolint:gosec // It serves nothing.
+	web := &http.Server{}
 	s := server.NewStreamableHTTPServer(server.NewMCPServer("x", "1"),
 		server.WithEndpointPath("/here"), server.WithStreamableHTTPServer(web),
 		server.WithProtectedResourceMetadata(server.ProtectedResourceMetadataConfig{Resource: "https://a.example/here"}))

@@ -52,9 +52,9 @@ func serveHTTP(t *testing.T, opts ...server.StreamableHTTPOption) *listening {
 	ctx, stop := context.WithCancel(t.Context())
 	l := &listening{everything: s, c: c, stop: stop, done: make(chan error, 1)}
 	up := make(chan net.Addr, 1)
-	web := &http.Server{BaseContext: func(l net.Listener) context.Context { //nolint:gosec // Of a test.
+	web := &http.Server{BaseContext: func(l net.Listener) context.Context {
 		up <- l.Addr()
-		return context.Background()
+		return t.Context()
 	}}
 	inst := otelmcp.Instrument(s.MCPServer)
 	ended := make(chan struct{})
@@ -105,7 +105,7 @@ func callOf(tool string) string {
 // open begins a session and returns its id.
 func (l *listening) open(t *testing.T) string {
 	t.Helper()
-	res := must(postMessage(t.Context(), l.url+"/mcp", "", "", greetingJSON))
+	res := must(postMessage(t.Context(), l.url+"/mcp", "", "", greetingJSON)) //nolint:bodyclose // In the next line.
 	defer res.Body.Close()
 	_, _ = io.Copy(io.Discard, res.Body)
 	return res.Header.Get("Mcp-Session-Id")
@@ -142,7 +142,7 @@ func TestListenAndServeAnswersAsStart(t *testing.T) {
 			bare := server.NewStreamableHTTPServer(newEverything().MCPServer, opts...)
 			bareAddr, ourAddr := freeAddr(t), freeAddr(t)
 			go func() { _ = bare.Start(bareAddr) }()
-			defer func() { _ = bare.Shutdown(context.Background()) }()
+			defer func() { _ = bare.Shutdown(context.WithoutCancel(t.Context())) }()
 
 			c := telemetrytest.New(t)
 			inst := otelmcp.Instrument(newEverything().MCPServer, into(c)...)
@@ -176,7 +176,7 @@ func (r httpAsked) answer(t *testing.T, addr string) string {
 	req := must(http.NewRequestWithContext(t.Context(), r.method, "http://"+addr+r.path, strings.NewReader(r.body)))
 	req.Host = r.host
 	req.Header.Set("Content-Type", "application/json")
-	res := must(http.DefaultClient.Do(req))
+	res := must(http.DefaultClient.Do(req)) //nolint:bodyclose // In the next line.
 	defer res.Body.Close()
 	body := must(io.ReadAll(res.Body))
 	res.Header.Del("Date")
@@ -208,7 +208,7 @@ func TestListenAndServeEndsInOrder(t *testing.T) {
 	defer stream.Body.Close()
 	alone := l.get(t, "") // of a session that it begins itself
 	defer alone.Body.Close()
-	listening := must(postMessage(t.Context(), l.url+"/mcp", "", string(mcp.MethodSubscriptionsListen), subscribe))
+	listening := must(postMessage(t.Context(), l.url+"/mcp", "", string(mcp.MethodSubscriptionsListen), subscribe)) //nolint:bodyclose // In the next line.
 	defer listening.Body.Close()
 	if _, err := bufio.NewReader(listening.Body).ReadString('\n'); err != nil { // it has begun
 		t.Fatal(err)
@@ -269,7 +269,7 @@ func TestListenAndServeEndsInOrder(t *testing.T) {
 // A call that outlasts the wait is cut off, and said to be.
 func TestListenAndServeCutsOff(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
-	defer otelmcp.SetGrace(10 * time.Millisecond)()
+	t.Cleanup(otelmcp.SetGrace(10 * time.Millisecond))
 	l := serveHTTP(t)
 	inside, gone := make(chan struct{}), make(chan struct{})
 	l.do(func(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallToolResult, error) {
@@ -322,10 +322,10 @@ func TestListenAndServeErrors(t *testing.T) {
 		says string
 	}{
 		"an address that is taken": {taken.Addr().String(), server.WithEndpointPath("/mcp"), "address already in use"},
-		"two addresses":            {"127.0.0.1:1", server.WithStreamableHTTPServer(&http.Server{Addr: "127.0.0.1:2"}), "conflicting"}, //nolint:gosec // It serves nothing.
+		"two addresses":            {"127.0.0.1:1", server.WithStreamableHTTPServer(&http.Server{Addr: "127.0.0.1:2"}), "conflicting"},
 		"half a certificate":       {"127.0.0.1:0", server.WithTLSCert("cert.pem", ""), "both TLS cert and key"},
 		"a handler of its own": {
-			"127.0.0.1:0", server.WithStreamableHTTPServer(&http.Server{Handler: http.NotFoundHandler()}), //nolint:gosec // It serves nothing.
+			"127.0.0.1:0", server.WithStreamableHTTPServer(&http.Server{Handler: http.NotFoundHandler()}),
 			"Instrumentation.Handler",
 		},
 	} {

@@ -396,7 +396,7 @@ func (l *lines) finish(w *line, answer *jsonrpc.Envelope, size int, unsent bool)
 }
 
 func (l *lines) settleCancel(m *message, w *line, unsent bool) {
-	l.i.settleCancel(m, l.cancelSource(unsent), w.cancelled || w.target != "" && w.target == m.RequestID)
+	m.settleCancel(l.cancelSource(unsent), w.cancelled || w.target != "" && w.target == m.RequestID)
 }
 
 // elsewhere reports whether a line that no message took was dispatched, and so

@@ -131,7 +131,8 @@ func TestStdioLargeLines(t *testing.T) {
 			s, capture := instrumented(t)
 			i := otelmcp.Instrument(s.MCPServer)
 			l := listen(t, t.Context(), i)
-			if l.send(c.line); c.answer != "" {
+			l.send(c.line)
+			if c.answer != "" {
 				l.until(c.answer)
 			}
 			l.call(rpc(`"end"`, "tools/list", "{}"), `"id":"end"`)

@@ -285,7 +285,8 @@ func play(t *testing.T, seed uint64, lines int, g *gates, listen func() *lineCli
 	t.Helper()
 	j := &jumble{r: rand.New(rand.NewPCG(seed, 7)), size: map[int]bool{}}
 	j.ids = [][]string{
-		{"1"}, {"1", `"1"`, "2"},
+		{"1"},
+		{"1", `"1"`, "2"},
 		{"1", "1.5", `{"a":1}`, `"` + strings.Repeat("i", 63) + `"`, `"` + strings.Repeat("i", 70) + `"`, `"` + strings.Repeat("i", 3000) + `"`},
 	}[seed%3]
 	c := listen()
@@ -437,7 +438,3 @@ func TestStdioPropertyAtTheEnd(t *testing.T) {
 		settled(t, i, capture)
 	}
 }
-
-type discardLines struct{}
-
-func (discardLines) Write(p []byte) (int, error) { return len(p), nil }

@@ -163,7 +163,7 @@ func namesIn(t *testing.T, path string) map[string]bool {
 			t.Fatalf("%s: a row does not begin with its names", path)
 		}
 		text, _ := strconv.Unquote(lit.Value)
-		for _, name := range strings.Fields(text) {
+		for name := range strings.FieldsSeq(text) {
 			if names[name] {
 				t.Errorf("%s lists %s twice", path, name)
 			}

@@ -80,18 +80,18 @@ func statusText(status int) string {
 
 // with is s, whose key is k, for a message with another code than metrics may carry:
 // its span and its event tell the real one.
-func (s *series) with(k seriesKey, real result) *series {
+func (s *series) with(k seriesKey, is result) *series {
 	told := *s
 	told.attrs = slices.Clone(s.attrs)
 	for i := range told.attrs {
 		switch kv := &told.attrs[i]; kv.Key {
 		case semconv.RPCResponseStatusCodeKey:
-			kv.Value = attribute.StringValue(real.code)
+			kv.Value = attribute.StringValue(is.code)
 		case semconv.ErrorTypeKey:
-			kv.Value = attribute.StringValue(real.errorType)
+			kv.Value = attribute.StringValue(is.errorType)
 		}
 	}
-	k.code, k.errorType = real.code, real.errorType
-	told.errorType, told.body = real.errorType, line(k.body(s.spanName))
+	k.code, k.errorType = is.code, is.errorType
+	told.errorType, told.body = is.errorType, line(k.body(s.spanName))
 	return &told
 }

@@ -8,6 +8,7 @@ package operation
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -21,7 +22,7 @@ import (
 
 // metricSet is the attribute set of a series: ours, which are safe, and the operator's.
 func (r *Recorder) metricSet(safe ...attribute.KeyValue) metric.MeasurementOption {
-	return metric.WithAttributeSet(attribute.NewSet(append(safe[:len(safe):len(safe)], r.extra...)...))
+	return metric.WithAttributeSet(attribute.NewSet(append(slices.Clip(safe), r.extra...)...))
 }
 
 // distinct tells Recorders apart by the operator's attributes.

@@ -280,7 +280,7 @@ func TestNothingGoesRoundTheGate(t *testing.T) {
 		"WithAttributeSet", "WithAttributes", "NewSet", "ObserveInt64", "ObserveFloat64")
 	providers := set("Tracer", "Meter", "Logger")
 	found := map[string]int{}
-	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir("../..", func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return err
 		}

@@ -96,7 +96,8 @@ func (s *Set) insert(one secret) {
 	for s.total += len(one.pieces); s.total > maxPieces; {
 		oldest := s.known[0]
 		for _, h := range oldest.pieces {
-			if s.pieces[h]--; s.pieces[h] == 0 {
+			s.pieces[h]--
+			if s.pieces[h] == 0 {
 				delete(s.pieces, h)
 			}
 		}
@@ -149,13 +150,13 @@ func (s *Set) found(plain []byte) bool {
 
 // encoded reports whether a piece of a secret is in a run of base64 in text.
 func (s *Set) encoded(text string) bool {
-	for _, run := range strings.FieldsFunc(text, func(c rune) bool { return c >= 0x80 || sextet(byte(c)) == 0 }) {
+	for _, run := range strings.FieldsFunc(text, func(c rune) bool { return sextet(c) == 0 }) {
 		for from := 0; from < 4 && len(run)-from >= shortest; from++ {
 			digits := run[from:]
 			if len(digits)%4 == 1 {
 				digits = digits[:len(digits)-1]
 			}
-			if raw, err := base64.RawStdEncoding.DecodeString(strings.Map(standard, digits)); err == nil && s.found(letters(string(raw))) {
+			if raw, err := base64.RawStdEncoding.DecodeString(strings.Map(sextet, digits)); err == nil && s.found(letters(string(raw))) {
 				return true
 			}
 		}
@@ -164,19 +165,19 @@ func (s *Set) encoded(text string) bool {
 }
 
 // sextet reports whether c is a digit of base64, as c in the standard alphabet, or 0.
-func sextet(c byte) byte {
+func sextet(c rune) rune {
 	switch {
+	case c >= 0x80:
+		return 0
 	case c == '-':
 		return '+'
 	case c == '_':
 		return '/'
-	case c == '+', c == '/', letter(c) != 0:
+	case c == '+', c == '/', letter(byte(c&0x7f)) != 0:
 		return c
 	}
 	return 0
 }
-
-func standard(c rune) rune { return rune(sextet(byte(c))) }
 
 // letters returns the letters and digits of text, in lower case, and what is not ASCII.
 func letters(text string) []byte {
@@ -212,7 +213,7 @@ func unescape(text string) string {
 		if text[k] == '%' && k+2 < len(text) {
 			high, low := nibble(text[k+1]), nibble(text[k+2])
 			if high >= 0 && low >= 0 {
-				out = append(out, byte(high<<4|low))
+				out = append(out, byte(high<<4|low)) //nolint:gosec // Two nibbles are a byte.
 				k += 2
 				continue
 			}

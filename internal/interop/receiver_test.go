@@ -83,6 +83,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.refused = append(r.refused, req.URL.Path+": "+err.Error())
 		r.mu.Unlock()
 		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
 	}
 }
 

@@ -441,7 +441,7 @@ var others = map[string]string{
 		operation.Event.Attributes operation.Event.safe operation.Operation.content operation.Operation.Facts operation.Operation.Peer operation.Operation.UserRoles
 		otelmcp.AuthDecision.Audience otelmcp.AuthDecision.Roles otelmcp.AuthDecision.ScopesGranted otelmcp.AuthDecision.ScopesRequired
 		otelmcp.Identity.Roles otelmcp.TokenInfo.Audience otelmcp.TokenInfo.Extra otelmcp.TokenInfo.Roles otelmcp.TokenInfo.Scopes
-		otelmcp.clientOp.secrets otelmcp.challenge.scopes otelmcp.connection.roles otelmcp.exchange.challenges otelmcp.exchange.untold
+		otelmcp.challenge.scopes otelmcp.connection.roles otelmcp.exchange.challenges otelmcp.exchange.untold
 		otelmcp.message.links otelmcp.metaCarrier otelmcp.rawLine.text otelmcp.serverStep.of otelmcp.tee.last otelmcp.tee.sent
 		scrub.scanner.spans session.Session.Arrived sse.Event.Data`,
 

@@ -54,7 +54,7 @@ func checkValue(path string, v reflect.Value) (errs []error) {
 			errs = append(errs, fmt.Errorf("%s: want one exporter, and there are %s: each needs a processor or reader of its own", path, strings.Join(set, " and ")))
 		}
 	case reflect.Int:
-		from, to := numberRange(path[strings.LastIndexByte(path, '.')+1:])
+		from, to := numberRange(path)
 		if n := v.Int(); n < from || n > to {
 			errs = append(errs, fmt.Errorf("%s: %d: want a whole number from %d to %d", path, n, from, to))
 		}
@@ -72,10 +72,13 @@ func isExporter(t reflect.Type) bool {
 
 // numberRange is what a field may be. What is too small for a field that is not
 // named here is found by otelconf, or by the SDK.
-func numberRange(field string) (from, to int64) {
-	switch field {
+func numberRange(path string) (from, to int64) {
+	switch path[strings.LastIndexByte(path, '.')+1:] {
 	case "max_queue_size", "max_export_batch_size":
-		return 1, maxQueue
+		if strings.HasPrefix(path, "logger_provider.") {
+			return 1, maxLogQueue
+		}
+		return 1, maxSpanQueue
 	case "schedule_delay": // with 0 the SDK would never rest
 		return 1, maxNumber
 	case "max_size":

@@ -50,7 +50,7 @@ func TestAFileThatIsWrong(t *testing.T) {
 		fileFormat + "logger_provider: {processors: [{simple: {exporter: " + both + "}}]}":                                                            "logger_provider.processors[0].simple.exporter: want one exporter",
 		fileFormat + "meter_provider: {readers: [{periodic: {exporter: " + both + "}}]}":                                                              "meter_provider.readers[0].periodic.exporter: want one exporter",
 		fileFormat + "meter_provider: {readers: [{periodic: {exporter: {otlp_grpc: {endpoint: 'http://localhost:4317'}, " + fileOTLP + "}}}]}":        "want one exporter, and there are otlp_grpc and otlp_http",
-		fileFormat + "tracer_provider: " + batchOf("max_queue_size: 9000000000000000000,"):                                                            "tracer_provider.processors[0].batch.max_queue_size: 9000000000000000000: want a whole number from 1 to 262144",
+		fileFormat + "tracer_provider: " + batchOf("max_queue_size: 9000000000000000000,"):                                                            "tracer_provider.processors[0].batch.max_queue_size: 9000000000000000000: want a whole number from 1 to 4194304",
 		fileFormat + "tracer_provider: " + batchOf("max_queue_size: 100000000000,"):                                                                   "max_queue_size: 100000000000: want",
 		fileFormat + "tracer_provider: " + batchOf("max_export_batch_size: 100000000000,"):                                                            "max_export_batch_size: 100000000000: want",
 		fileFormat + "tracer_provider: " + batchOf("schedule_delay: 0,"):                                                                              "schedule_delay: 0: want a whole number from 1 to 2147483647",

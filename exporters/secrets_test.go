@@ -68,6 +68,8 @@ func TestSecretsInSettings(t *testing.T) {
 		"OTEL_TRACES_EXPORTER=https://u:hunter2@host",
 		"OTEL_METRICS_EXPORTER=https://u:hunter2@host",
 		"OTEL_LOGS_EXPORTER=token=hunter2",
+		"OTEL_EXPORTER_OTLP_CLIENT_KEY=-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----",
+		"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE=-----BEGIN PRIVATE KEY-----hunter2",
 		"OTEL_RESOURCE_ATTRIBUTES=api_key=hunter2,broken",
 		"OTEL_RESOURCE_ATTRIBUTES=url=https://u:hunter2@host/,https://u:hunter2@host/",
 	} {

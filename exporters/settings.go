@@ -13,6 +13,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"net/url"
 	"os"
@@ -28,9 +29,9 @@ const (
 	// takes for a negative time.
 	maxNumber = math.MaxInt32
 
-	// maxQueue bounds the queues. The SDK allocates a queue when it is made: 16 bytes
-	// for each span and 640 for each log record, which makes 160 MiB.
-	maxQueue = 1 << 18
+	// The bounds of the queues. The SDK allocates a queue when it is made: 16 bytes for
+	// each span, which makes 64 MiB, and 640 for each log record, which makes 160 MiB.
+	maxSpanQueue, maxLogQueue = 1 << 22, 1 << 18
 
 	// defaultQueue is the SDK's, for spans and for log records.
 	defaultQueue = 2048
@@ -58,12 +59,13 @@ var settings = []setting{
 	numeric("a whole number of milliseconds from %d to %d", 1, maxNumber, append(otlpNames("TIMEOUT"),
 		bsp+"SCHEDULE_DELAY", bsp+"EXPORT_TIMEOUT", blrp+"SCHEDULE_DELAY", blrp+"EXPORT_TIMEOUT",
 		"OTEL_METRIC_EXPORT_INTERVAL", "OTEL_METRIC_EXPORT_TIMEOUT")...),
-	numeric("a whole number from %d to %d", 1, maxQueue, bsp+"MAX_QUEUE_SIZE", blrp+"MAX_QUEUE_SIZE"),
+	numeric("a whole number from %d to %d", 1, maxSpanQueue, bsp+"MAX_QUEUE_SIZE"),
+	numeric("a whole number from %d to %d", 1, maxLogQueue, blrp+"MAX_QUEUE_SIZE"),
 	numeric("a whole number from %d, which is no limit, to %d", -1, maxNumber,
 		"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT", "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
 		"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_SPAN_EVENT_COUNT_LIMIT", "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "OTEL_SPAN_LINK_COUNT_LIMIT",
 		"OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT"),
-	numeric("a whole number from %d, which is no limit, to %d", 0, maxNumber, "OTEL_GO_X_CARDINALITY_LIMIT"),
+	numeric("a whole number from %d, which is no limit, to %d", -1, maxNumber, "OTEL_GO_X_CARDINALITY_LIMIT"),
 	numeric("a port from %d, which is any that is free, to %d", 0, math.MaxUint16, "OTEL_EXPORTER_PROMETHEUS_PORT"),
 	{
 		names:   []string{"OTEL_TRACES_SAMPLER"},
@@ -115,14 +117,8 @@ func checkSettings() error {
 	for _, s := range settings {
 		errs = append(errs, s.check()...)
 	}
-	// A batch is taken out of the queue, and cannot be larger.
-	for _, prefix := range []string{bsp, blrp} {
-		size, queue := prefix+"MAX_EXPORT_BATCH_SIZE", int64(defaultQueue)
-		if v := os.Getenv(prefix + "MAX_QUEUE_SIZE"); isNumber(v, 1, maxQueue) {
-			queue, _ = strconv.ParseInt(v, 10, 64)
-		}
-		errs = append(errs, numeric("a whole number from %d to "+prefix+"MAX_QUEUE_SIZE, which is %d", 1, queue, size).check()...)
-	}
+	errs = append(errs, checkBatch(bsp, maxSpanQueue)...)
+	errs = append(errs, checkBatch(blrp, maxLogQueue)...)
 	// Only the ratio samplers read their argument.
 	const arg = "OTEL_TRACES_SAMPLER_ARG"
 	if v := os.Getenv(arg); v != "" && strings.HasSuffix(strings.ToLower(strings.TrimSpace(os.Getenv("OTEL_TRACES_SAMPLER"))), "traceidratio") {
@@ -134,14 +130,42 @@ func checkSettings() error {
 		cert, key := prefix+"CLIENT_CERTIFICATE", prefix+"CLIENT_KEY"
 		if c, k := os.Getenv(cert), os.Getenv(key); c != "" || k != "" {
 			if _, err := tls.LoadX509KeyPair(c, k); err != nil {
-				errs = append(errs, fmt.Errorf("%s=%q and %s=%q: want the PEM files of a certificate and its key: %w", cert, c, key, k, err))
+				errs = append(errs, fmt.Errorf("%s=%q and %s=%q: want the PEM files of a certificate and its key: %s",
+					cert, fileName(c), key, fileName(k), redact(withoutName(err).Error())))
 			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
+// checkBatch checks the size of a batch. A batch is taken out of the queue, and cannot be
+// larger.
+func checkBatch(prefix string, maxQueue int64) []error {
+	queue := int64(defaultQueue)
+	if v := os.Getenv(prefix + "MAX_QUEUE_SIZE"); isNumber(v, 1, maxQueue) {
+		queue, _ = strconv.ParseInt(v, 10, 64)
+	}
+	accepts := "a whole number from %d to " + prefix + "MAX_QUEUE_SIZE, which is %d"
+	return numeric(accepts, 1, queue, prefix+"MAX_EXPORT_BATCH_SIZE").check()
+}
+
 func nothing(string) string { return redacted }
+
+// fileName is the name of a file, unless what should be inside of it stands there.
+func fileName(v string) string {
+	if strings.Contains(v, "-----BEGIN") || strings.ContainsAny(v, "\r\n") {
+		return redacted
+	}
+	return redact(v)
+}
+
+// withoutName is why a file could not be read, without what stands for its name.
+func withoutName(err error) error {
+	if failed, ok := errors.AsType[*fs.PathError](err); ok {
+		return failed.Err
+	}
+	return err
+}
 
 // hostPart is an endpoint without userinfo, query and fragment, whether or not it is a URL.
 func hostPart(v string) string {

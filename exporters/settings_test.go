@@ -95,16 +95,19 @@ func TestEveryValueIsRefusedOrUsed(t *testing.T) {
 
 // What is accepted is told in full, and the ends of the ranges are accepted.
 func TestRanges(t *testing.T) {
-	queue := "want a whole number from 1 to 262144"
+	const spans, logs = "want a whole number from 1 to 4194304", "want a whole number from 1 to 262144"
 	batch := "want a whole number from 1 to OTEL_BSP_MAX_QUEUE_SIZE, which is "
 	milliseconds := "want a whole number of milliseconds from 1 to 2147483647"
 	for _, tt := range []struct {
 		env  []string
 		want string // "" for none
 	}{
-		{[]string{"OTEL_BSP_MAX_QUEUE_SIZE=9000000000000000000"}, `OTEL_BSP_MAX_QUEUE_SIZE="9000000000000000000": ` + queue},
-		{[]string{"OTEL_BLRP_MAX_QUEUE_SIZE=100000000000"}, `OTEL_BLRP_MAX_QUEUE_SIZE="100000000000": ` + queue},
-		{[]string{"OTEL_BSP_MAX_QUEUE_SIZE=262145"}, queue},
+		{[]string{"OTEL_BSP_MAX_QUEUE_SIZE=9000000000000000000"}, `OTEL_BSP_MAX_QUEUE_SIZE="9000000000000000000": ` + spans},
+		{[]string{"OTEL_BLRP_MAX_QUEUE_SIZE=100000000000"}, `OTEL_BLRP_MAX_QUEUE_SIZE="100000000000": ` + logs},
+		{[]string{"OTEL_BSP_MAX_QUEUE_SIZE=4194305"}, spans},
+		{[]string{"OTEL_BLRP_MAX_QUEUE_SIZE=262145"}, logs},
+		{[]string{"OTEL_BSP_MAX_QUEUE_SIZE=4194304"}, ""},
+		{[]string{"OTEL_GO_X_CARDINALITY_LIMIT=-1"}, ""},
 		{[]string{"OTEL_BSP_MAX_QUEUE_SIZE=262144", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE=262144"}, ""},
 		{[]string{"OTEL_BLRP_MAX_QUEUE_SIZE=1", "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE=1"}, ""},
 		{[]string{"OTEL_BSP_MAX_EXPORT_BATCH_SIZE=2049"}, batch + "2048"},

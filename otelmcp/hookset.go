@@ -112,7 +112,9 @@ func (h *hookSet) onError(ctx context.Context, id any, method mcp.MCPMethod, req
 // Session hooks are not told which server they are called for. A session that starts
 // is that of the server whose edge it comes through, if that has it: then nothing is
 // searched for. Otherwise it is one's that has it, and that is looked for among the
-// servers, the latest first, since it most often is the one that was just made.
+// servers, the latest first, since it most often is the one that was just made: once for
+// each session that starts without an edge, which costs the more the more servers share
+// the hooks.
 
 func (h *hookSet) onRegisterSession(ctx context.Context, s server.ClientSession) {
 	i := h.ownerOf(ctx, s)

@@ -12,8 +12,8 @@ import (
 	"unsafe"
 )
 
-// privateField is where a struct S keeps a value of type T. Where the field is gone, or
-// is of another type, its value is not known.
+// privateField is where a struct S itself keeps a value of type T. Where the field is
+// gone, is of another type, or is in an embedded struct, its value is not known.
 type privateField[S, T any] struct {
 	offset uintptr
 	known  bool
@@ -21,7 +21,7 @@ type privateField[S, T any] struct {
 
 func privateFieldOf[S, T any](name string) privateField[S, T] {
 	f, ok := reflect.TypeFor[S]().FieldByName(name)
-	return privateField[S, T]{f.Offset, ok && f.Type == reflect.TypeFor[T]()}
+	return privateField[S, T]{f.Offset, ok && len(f.Index) == 1 && f.Type == reflect.TypeFor[T]()}
 }
 
 // of returns the value that s has, and whether that is known. It takes no lock.

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -49,14 +50,19 @@ func (i *Instrumentation) ListenAndServe(ctx context.Context, addr string, opts 
 	s := server.NewStreamableHTTPServer(i.srv, opts...)
 	web, streams, err := i.routes(s, addr)
 	if err != nil {
+		abandon(s)
 		return err
 	}
 	server.WithStreamableHTTPServer(web)(s)
 	served := make(chan error, 1)
 	go func() { served <- s.Start(addr) }()
 	select {
-	case err = <-served:
-		_ = s.Shutdown(ctx) // of what mcp-go runs beside it
+	case err = <-served: // it could not serve, or the program has shut its http.Server down
+		streams.end()
+		abandon(s)
+		if failed, ok := errors.AsType[*net.OpError](err); ok && failed.Op == "listen" {
+			web.Handler = nil // nobody reads it, and the program may try again
+		}
 		return err
 	case <-ctx.Done():
 	}
@@ -66,13 +72,22 @@ func (i *Instrumentation) ListenAndServe(ctx context.Context, addr string, opts 
 	i.edges.http.shutdownOf(web).Store(true) // which says why the streams end
 	streams.end()
 	if err = s.Shutdown(grace); err != nil {
-		err = fmt.Errorf("otelmcp: what was in flight %v after the server was told to stop was cut off: %w", graceTime, err)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("otelmcp: what was in flight %v after the server was told to stop was cut off: %w", graceTime, err)
+		}
 		_ = web.Close()
 	}
 	if e := <-served; !errors.Is(e, http.ErrServerClosed) {
 		err = errors.Join(e, err)
 	}
 	return err
+}
+
+// abandon ends what mcp-go runs beside a server that does not serve: its sessions, and
+// the goroutine that sweeps them. It leaves the program's http.Server alone.
+func abandon(s *server.StreamableHTTPServer) {
+	server.WithStreamableHTTPServer(nil)(s)
+	_ = s.Shutdown(context.Background()) // which has nothing to wait for
 }
 
 // What mcp-go's server keeps of its options.

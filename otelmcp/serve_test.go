@@ -313,6 +313,56 @@ func TestListenAndServeEndsOnSignals(t *testing.T) {
 	}
 }
 
+// The program shuts its own http.Server down: ListenAndServe returns, whatever is open.
+func TestListenAndServeReturnsWhenItCannotServe(t *testing.T) {
+	defer http.DefaultClient.CloseIdleConnections()
+	s, _ := instrumented(t)
+	up := make(chan net.Addr, 1)
+	web := &http.Server{BaseContext: func(l net.Listener) context.Context {
+		up <- l.Addr()
+		return t.Context()
+	}}
+	done := make(chan error, 1)
+	go func() {
+		done <- otelmcp.Instrument(s.MCPServer).ListenAndServe(t.Context(), "127.0.0.1:0",
+			server.WithStreamableHTTPServer(web), server.WithSessionIdleTTL(time.Hour))
+	}()
+	url := "http://" + recv(t, up).String() + "/mcp"
+	stream := must(postMessage(t.Context(), url, "", string(mcp.MethodSubscriptionsListen), subscribe)) //nolint:bodyclose // In the next line.
+	defer stream.Body.Close()
+	shut := make(chan error, 1)
+	go func() { shut <- web.Shutdown(t.Context()) }()
+	if err := recv(t, done); !errors.Is(err, http.ErrServerClosed) {
+		t.Errorf("it returned %v", err)
+	}
+	_, _ = io.Copy(io.Discard, stream.Body) // which ends
+	if err := recv(t, shut); err != nil {
+		t.Error(err)
+	}
+}
+
+// What could not be served leaves nothing behind, and can be tried again.
+func TestListenAndServeAgain(t *testing.T) {
+	taken := must(net.Listen("tcp", "127.0.0.1:0"))
+	s, _ := instrumented(t)
+	i, web := otelmcp.Instrument(s.MCPServer), &http.Server{}
+	for range 2 {
+		err := i.ListenAndServe(t.Context(), taken.Addr().String(), server.WithStreamableHTTPServer(web), server.WithSessionIdleTTL(time.Hour))
+		if err == nil || !strings.Contains(err.Error(), "address already in use") {
+			t.Errorf("it returned %v", err)
+		}
+	}
+	_ = taken.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- i.ListenAndServe(ctx, taken.Addr().String(), server.WithStreamableHTTPServer(web)) }()
+	waitFor(t, taken.Addr().String())
+	stop()
+	if err := recv(t, done); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestListenAndServeErrors(t *testing.T) {
 	taken := must(net.Listen("tcp", "127.0.0.1:0"))
 	defer taken.Close()

@@ -506,6 +506,9 @@ func (v *visitor) open() *sseStream {
 		}
 	}
 	v.note(x)
+	v.mu.Lock()
+	v.vague = true // a notification can still be in mcp-go's queue when all answers came
+	v.mu.Unlock()
 	go func() {
 		defer close(s.read)
 		for {

@@ -196,7 +196,7 @@ func (a *answers) match(end bool) {
 	}
 	var matched []*streamAnswer
 	a.mu.Lock()
-	for k := 0; k < len(a.held); k++ {
+	for k := range a.held {
 		key := a.held[k].e.Key
 		if slices.ContainsFunc(a.held[:k], func(h *streamAnswer) bool { return h.e.Key == key }) {
 			continue // looked at already

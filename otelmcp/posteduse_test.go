@@ -118,7 +118,8 @@ func uses(t *testing.T, kinds, order []int, hold bool) {
 		}
 	}
 	for _, k := range order {
-		if close(goes[k]); handled[k] != nil {
+		close(goes[k])
+		if handled[k] != nil {
 			<-handled[k].Done() // its answer stands in the queue
 		}
 	}
@@ -166,7 +167,8 @@ func TestOneIDForAnything(t *testing.T) {
 			}
 		}
 		order := r.Perm(len(kinds))
-		if uses(t, kinds, order, r.IntN(2) == 0); t.Failed() {
+		uses(t, kinds, order, r.IntN(2) == 0)
+		if t.Failed() {
 			t.Fatalf("seed %d: of the kinds %v in the order %v", seed, kinds, order)
 		}
 	}

@@ -50,7 +50,7 @@ type message struct {
 
 	parsed  bool // a hook has shown the parsed request
 	settled bool // it is known how the request ended
-	mute    bool // mcp-go cannot write its answer
+	mute    bool // mcp-go cannot write its answer, as far as that is looked at
 
 	// Set from the goroutine that runs a tool's handler. When the call became
 	// a task, that one outlives the operation.

@@ -51,6 +51,21 @@ func (i *Instrumentation) edgeOf(ctx context.Context) edge {
 	return e
 }
 
+// onRequestInitialization is mcp-go's first word of a request that it is about to
+// dispatch, or refuses before.
+func (i *Instrumentation) onRequestInitialization(ctx context.Context, id, raw any) error {
+	defer i.rec.Guard()
+	switch e := i.edgeOf(ctx).(type) {
+	case *lines:
+		e.handling(ctx, id, raw)
+	case *exchange:
+		if e.posted != nil && i.messageOf(ctx) == nil {
+			e.handling(ctx, id)
+		}
+	}
+	return nil
+}
+
 // edges is what an Instrumentation keeps for its edges.
 type edges struct {
 	ledger  ledger

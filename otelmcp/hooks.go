@@ -149,8 +149,13 @@ func (i *Instrumentation) onSuccess(ctx context.Context, id any, _ mcp.MCPMethod
 }
 
 func (i *Instrumentation) settleToolCall(m *message, a *mcp.CallToolResult) {
-	if l, ok := m.edge.(*lines); ok && a.StructuredContent != nil {
-		l.result(m, a.StructuredContent)
+	if a.StructuredContent != nil {
+		switch e := m.edge.(type) {
+		case *lines:
+			e.result(m, a.StructuredContent)
+		case *exchange:
+			m.mute = e.posted != nil && unencodable(a.StructuredContent)
+		}
 	}
 	if !m.handlerRan.Load() {
 		m.Stage = semconv.OTelMCPStageDispatch // the arguments did not fit the schema

@@ -161,17 +161,12 @@ type exchange struct {
 	conn  connection
 	facts [6]attribute.KeyValue // room for m.Peer
 
-	// Of what was posted to HTTP+SSE, set before it is dispatched.
-	posted  bool
-	awaits  string   // what its answer is found by
-	weight  int64    // bytes that it keeps until then
-	session *answers // where it is looked for
+	posted *posted // what came to HTTP+SSE, set before it is dispatched
 
 	mu       sync.Mutex
 	untold   []untold // made, and to be recorded when it is known what was asked for
 	dispatch dispatchState
-	adopted  bool        // dispatch has, or had, m
-	watch    func() bool // stops watching the message's context
+	adopted  bool // dispatch has, or had, m
 	awaiting bool
 	returned bool
 	over     bool
@@ -363,6 +358,9 @@ func (x *exchange) adopt(ctx context.Context) *message {
 	if adopted := &x.i.edges.http.adopted; mine && !adopted.Load() {
 		adopted.Store(true)
 	}
+	if mine {
+		x.posted.dispatched()
+	}
 	if mine && !late {
 		x.m.init(x.i, ctx)
 		x.m.edge, x.m.onLedger = x, true
@@ -392,9 +390,7 @@ func (x *exchange) ended(m *message) {
 	if m != &x.m {
 		return
 	}
-	if x.watch != nil {
-		x.watch()
-	}
+	x.posted.ended()
 	x.advance(func() { x.dispatch = dispatchIdle })
 }
 
@@ -427,7 +423,7 @@ func (x *exchange) advance(step func()) {
 // record ends the exchange. What mu guards does not change any more.
 func (x *exchange) record() {
 	defer x.i.settle()
-	x.session.remove(x)
+	x.forget()
 	x.tryRecord()
 }
 
@@ -454,7 +450,7 @@ func (x *exchange) tryRecord() {
 	if res.gone {
 		m.undelivered()
 	}
-	if x.posted && res.answer != nil && res.answer.HasError && m.Code == 0 && m.Outcome == "" {
+	if x.posted != nil && res.answer != nil && res.answer.HasError && m.Code == 0 && m.Outcome == "" {
 		m.Outcome = semconv.OTelMCPOutcomeError // its result could not be encoded
 	}
 	x.settleCancel(res.cancelSource)
@@ -498,7 +494,7 @@ func (x *exchange) result() result {
 		sent = x.answer != nil
 	}
 	// The request of what was posted ends long before its answer.
-	left := x.Err() != nil && !x.posted
+	left := x.Err() != nil && x.posted == nil
 	res.gone = x.unsent || x.failed || left && !sent && x.status != http.StatusAccepted
 	switch {
 	case !left && !x.unsent && !x.failed:
@@ -624,7 +620,7 @@ func (x *exchange) servedElsewhere(e *jsonrpc.Envelope, res *result) bool {
 		return false
 	}
 	if res.answer == nil {
-		return x.posted && x.i.coverage.lostContext() && e.Version == jsonrpc.Version && !e.HasResult
+		return x.posted != nil && x.i.coverage.lostContext() && e.Version == jsonrpc.Version && !e.HasResult
 	}
 	return res.answer.HasResult
 }

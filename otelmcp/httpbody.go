@@ -30,7 +30,7 @@ import (
 // comes later on the connection.
 func (x *exchange) readRest(w http.ResponseWriter) {
 	defer x.i.rec.Guard()
-	if x.body.ReadCloser == nil || x.posted || x.dispatched() || x.Err() != nil || !x.responds() {
+	if x.body.ReadCloser == nil || x.posted != nil || x.dispatched() || x.Err() != nil || !x.responds() {
 		return
 	}
 	r := x.r
@@ -227,22 +227,22 @@ func (b *body) parseLocked() jsonrpc.Envelope {
 
 // accept parses what was posted to HTTP+SSE, of which mcp-go reads the first value
 // and no more, and lets the bytes go: the message may wait for long. whole says
-// that the value's end was at hand.
-func (b *body) accept() (e jsonrpc.Envelope, whole bool) {
+// that the value's end was at hand. What is returned must not be written to.
+func (b *body) accept() (*jsonrpc.Envelope, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.buf == nil { // it came from elsewhere
-		return jsonrpc.Envelope{Silent: true}, true
+		return &jsonrpc.Envelope{Silent: true}, true
 	}
-	e = jsonrpc.ParseFirst(*b.buf)
-	whole = e.Kind != jsonrpc.Malformed || b.size == b.looked
+	e := jsonrpc.ParseFirst(*b.buf)
+	whole := e.Kind != jsonrpc.Malformed || b.size == b.looked
 	if !whole {
 		e, _ = jsonrpc.Head(*b.buf)
 	}
 	b.env = &e
 	b.noticeCancel()
 	b.drop(true)
-	return e, whole
+	return b.env, whole
 }
 
 // isRequest reports whether the body is a request, as far as can be told: what is

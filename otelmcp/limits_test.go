@@ -165,7 +165,7 @@ var limits = []struct {
 		},
 	},
 	{
-		"otelmcp.httpEdge.streams otelmcp.answers.open", 4096, 3 * 8 * mib, semconv.OTelMCPRefusedReasonPendingTable,
+		"otelmcp.httpEdge.streams otelmcp.answers.open otelmcp.answers.held", 4096, 3 * 8 * mib, semconv.OTelMCPRefusedReasonPendingTable,
 		func(f *flood) (int, any) { // messages whose answers never come
 			ctx, cancel := context.WithCancel(f.Context())
 			r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/sse", nil)

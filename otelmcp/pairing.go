@@ -516,30 +516,38 @@ const (
 
 // rank says how likely a code answers w, when dispatch does not.
 func (w *line) rank(code int) int {
-	switch foretold := w.rejection(); {
+	if w.taken && code != 0 {
+		return unseen
+	}
+	return rankOf(&w.e, w.unread > 0, w.decisions.Refused(), code)
+}
+
+// rankOf says how likely mcp-go answers e with a code, when it does not dispatch it.
+// unread says that e is not all of it, and refused that a hook refused it.
+func rankOf(e *jsonrpc.Envelope, unread, refused bool, code int) int {
+	switch foretold := rejection(e); {
 	case code == 0:
 		return impossible
-	case w.taken:
-		return unseen
-	case w.decisions.Refused():
+	case refused:
 		if code == operation.CodeInvalidRequest {
 			return certain
 		}
-	case foretold == code && w.certain():
+	case foretold == code && !unread && unasked(e):
 		return certain
 	case foretold == code:
 		return expected
-	case foretold == 0 && w.unread > 0, // it does not tell
+	case foretold == 0 && unread, // it does not tell
 		foretold == 0 && (code == operation.CodeInvalidRequest || code == operation.CodeInternalError): // a hook refuses, or panics
 		return possible
 	}
 	return unlikely
 }
 
-// rejection is the code that mcp-go rejects w with before it dispatches it, as far as
-// the line tells; 0 if it does not.
-func (w *line) rejection() int {
-	e := &w.e
+func (w *line) rejection() int { return rejection(&w.e) }
+
+// rejection is the code that mcp-go rejects e with before it dispatches it, as far as
+// e tells; 0 if it does not.
+func rejection(e *jsonrpc.Envelope) int {
 	switch {
 	case e.Kind == jsonrpc.Malformed || e.Kind == jsonrpc.Batch:
 		return operation.CodeParseError
@@ -557,14 +565,17 @@ func (w *line) rejection() int {
 	return 0
 }
 
+// unasked reports whether mcp-go rejects e before it asks a hook.
+func unasked(e *jsonrpc.Envelope) bool { return e.NullAnswer || e.Version != jsonrpc.Version }
+
 // unheard reports whether mcp-go may answer w without a word to the hook.
 func (w *line) unheard() bool {
-	return w.e.NullAnswer || w.e.Version != jsonrpc.Version || w.e.Silent || w.key == unread
+	return unasked(&w.e) || w.e.Silent || w.key == unread
 }
 
 // certain reports whether that, and with what, is beyond doubt.
 func (w *line) certain() bool {
-	return w.unread == 0 && (w.e.NullAnswer || w.e.Version != jsonrpc.Version)
+	return w.unread == 0 && unasked(&w.e)
 }
 
 // onlyDispatch reports whether mcp-go answers the line with the code only after

@@ -64,9 +64,9 @@ func TestPostedEndsInTime(t *testing.T) {
 		"large, with a version that ends": {`{"id":5,"method":"tools/call","params":{"name":"` + large + `"},"jsonrpc":"1.0"}`, "rejected transport tools/call 202 -32600"},
 		"more than one value":             {rpc("5", "tools/call", callEcho) + " x", "ok handler tools/call 202 -"},
 		"a long id":                       {rpc(long, "tools/call", callEcho), "ok handler tools/call 202 -"},
-		"a long id, and another version":  {`{"jsonrpc":"1.0","id":` + long + `,"method":"ping"}`, "rejected transport ping 202 -"},
+		"a long id, and another version":  {`{"jsonrpc":"1.0","id":` + long + `,"method":"ping"}`, "rejected transport ping 202 -32600"},
 		"an id that escapes make long":    {rpc(`"`+strings.Repeat("<", 300)+`"`, "tools/call", callEcho), "ok handler tools/call 202 -"},
-		"a long id that is refused":       {rpc(long, "evil", "{}"), "rejected transport evil 202 -"},
+		"a long id that is refused":       {rpc(long, "evil", "{}"), "rejected transport evil 202 -32600"},
 		"refused":                         {rpc("5", "evil", "{}"), "rejected transport evil 202 -32600"},
 		"a result that is no JSON":        {rpc("5", "tools/call", `{"name":"custom"}`), "error handler tools/call 202 -"},
 	} {

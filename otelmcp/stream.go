@@ -3,19 +3,13 @@
 
 package otelmcp
 
-// Streams of server-sent events: what goes out on them, and for the HTTP+SSE
-// transport the answers to what was posted elsewhere.
+// Streams of server-sent events: what goes out on them.
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/jsonrpc"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
@@ -35,6 +29,8 @@ type stream struct {
 	sse       bool // of the HTTP+SSE transport
 	messages  int
 	pings     []*outgoing // that wait for an answer
+	// begun is a message that is large, as far as it is written.
+	begun *outgoing
 }
 
 // maxPings bounds the pings that wait on one stream.
@@ -50,133 +46,11 @@ type connection struct {
 	protocol        string
 }
 
-// answers are what was posted in a session of the HTTP+SSE transport and is open.
-type answers struct {
-	// seen says that the session's stream is behind the edge, so that answers show.
-	seen bool
-	// all is how many bytes what is open in all sessions keeps.
-	all *atomic.Int64
-
-	mu     sync.Mutex
-	closed bool
-	open   []*exchange // oldest first
-	bytes  int64       // that open keeps
-}
-
-// maxPosted bounds, in bytes, what all that was posted and is open keeps, and
-// maxPostedInSession what that of one session does.
-const (
-	maxPosted          = 64 << 20
-	maxPostedInSession = 8 << 20
-)
-
-// weigh returns how many bytes x, with its message e, keeps as long as it is open.
-func (x *exchange) weigh(e *jsonrpc.Envelope) int64 {
-	const exchanges, line = 4 << 10, 64 // an exchange with its request, and what a header takes beside its text
-	n := exchanges + e.Size() + len(x.r.RequestURI) + len(x.r.Host)
-	for name, values := range x.r.Header {
-		n += len(name) + line
-		for _, value := range values {
-			n += len(value)
-		}
-	}
-	return int64(n)
-}
-
-// What an exchange awaits is the key of its answer, or one of these.
-const (
-	awaitsNull    = ""  // an answer with a null id
-	awaitsUnknown = "?" // its key is not known; no key begins like this
-)
-
-// add adds x, if the session has not ended. When there is no room the oldest
-// exchanges of the session make some, x itself if there is none otherwise, and are
-// returned.
-func (a *answers) add(x *exchange) (evicted []*exchange, ok bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.closed {
-		return nil, false
-	}
-	a.open = append(a.open, x)
-	a.weigh(x.weight)
-	for len(a.open) > maxPending || a.bytes > maxPostedInSession || a.bytes > 0 && a.all.Load() > maxPosted {
-		evicted = append(evicted, a.takeAt(0))
-	}
-	return evicted, true
-}
-
-func (a *answers) weigh(n int64) {
-	a.bytes += n
-	a.all.Add(n)
-}
-
-// take takes the exchange that an answer with key is for, or nil. Among several
-// with that id one comes first that dispatch has nothing to do with any more.
-func (a *answers) take(key string) *exchange {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	awaits := func(x *exchange) bool { return x.awaits == key }
-	for _, fits := range []func(*exchange) bool{
-		func(x *exchange) bool { return awaits(x) && x.isThrough(false) },
-		awaits,
-		// A null id where nobody awaits one: a result could not be encoded, or a
-		// message was not what its beginning looked like. Or a message that was not
-		// JSON to us, and was to who decodes it.
-		func(x *exchange) bool {
-			return (key == awaitsNull || x.awaits == awaitsNull) && x.isThrough(true)
-		},
-		func(x *exchange) bool { return key == awaitsNull && x.awaits == awaitsUnknown },
-	} {
-		if at := slices.IndexFunc(a.open, fits); at >= 0 {
-			return a.takeAt(at)
-		}
-	}
-	return nil
-}
-
-func (a *answers) takeAt(at int) *exchange {
-	x := a.open[at]
-	a.open = slices.Delete(a.open, at, at+1)
-	a.weigh(-x.weight)
-	return x
-}
-
-// remove forgets x. a may be nil.
-func (a *answers) remove(x *exchange) {
-	if a == nil {
-		return
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if at := slices.Index(a.open, x); at >= 0 {
-		a.takeAt(at)
-	}
-}
-
-// end ends the session, and returns what is open in it.
-func (a *answers) end() []*exchange {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.closed = true
-	open := a.open
-	a.open = nil
-	a.weigh(-a.bytes)
-	return open
-}
-
-// isThrough reports whether dispatch has nothing to do with the message any more;
-// dispatched, that it was dispatched.
-func (x *exchange) isThrough(dispatched bool) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.dispatch == dispatchIdle && (x.adopted || !dispatched)
-}
-
 // openStream is called when the response turns out to be a stream.
 func (x *exchange) openStream() {
 	s := &stream{x: x}
 	s.scanner = sse.NewScanner(maxHead, s.event)
+	s.scanner.KeepMore(maxAnswer, s)
 	x.stream = s
 	if x.r.Method == http.MethodGet {
 		// It stays open for as long as the client likes, and counts at its end.
@@ -228,8 +102,20 @@ func (s *stream) connect() {
 	}
 }
 
+// Enough reads the head of a message that is longer.
+func (s *stream) Enough(head []byte) bool {
+	out := readOutgoing(head, 0)
+	if out.e.Kind == jsonrpc.Malformed {
+		return false
+	}
+	s.begun = &out
+	return true
+}
+
 func (s *stream) event(e sse.Event) {
 	x := s.x
+	out := s.begun
+	s.begun = nil
 	if e.Type == "endpoint" { // the first event of the HTTP+SSE transport names the session
 		s.sse = true
 		if _, query, ok := strings.Cut(string(e.Data), "?"); ok {
@@ -245,14 +131,17 @@ func (s *stream) event(e sse.Event) {
 	}
 	s.messages++
 	s.connect()
-	out := readOutgoing(e.Data, e.Size)
-	out.on = &s.on
+	if out == nil {
+		read := readOutgoing(e.Data, e.Size)
+		out = &read
+	}
+	out.on, out.size = &s.on, e.Size
 	if out.isRequest() {
 		var key string
 		key, out.in = x.i.askedKey(s.on.session, out.e.Key)
-		x.i.watchOutgoing(x.parent(), &out, x.i.edges.asked, key)
+		x.i.watchOutgoing(x.parent(), out, x.i.edges.asked, key)
 	}
-	s.found = append(s.found, &out)
+	s.found = append(s.found, out)
 }
 
 // settle records what was written before.
@@ -306,152 +195,8 @@ func (s *stream) answered(e *jsonrpc.Envelope, size int, failed bool) {
 		}
 		return
 	}
-	a, ok := x.i.edges.http.streams.Load(s.on.session)
-	if !ok {
-		return
-	}
-	if posted := a.(*answers).take(e.Key); posted != nil {
-		posted.advance(func() {
-			posted.answer, posted.answered, posted.unsent, posted.awaiting = e, size, failed, false
-			posted.noDispatch()
-		})
-	}
-}
-
-// noDispatch says that dispatch will not come any more, if it did not. mu is
-// locked.
-func (x *exchange) noDispatch() {
-	if x.dispatch != dispatchRuns {
-		x.dispatch = dispatchIdle
-	}
-}
-
-// accepted is called when a request is accepted with 202: on the HTTP+SSE
-// transport it is dispatched only after that, and its answer, if there is to be
-// one, goes out on the session's stream.
-func (x *exchange) accepted() {
-	id := x.messageSession()
-	if id == "" {
-		return
-	}
-	a, _ := x.i.edges.http.streams.Load(id)
-	session, _ := a.(*answers)
-	if session == nil && x.i.sessions.Integrity(id, "", netip.Addr{}) != semconv.OTelMCPSessionIntegrityEnded {
-		return // of another server
-	}
-	e, whole := x.body.accept()
-	due, dispatch := expect(&e, whole)
-	if dispatch == dispatchDue && x.i.coverage.lostContext() {
-		dispatch = dispatchMaybe
-	}
-	x.posted, x.session, x.awaits, x.weight = true, session, awaitsUnknown, x.weigh(&e)
-	if whole || e.Key != "" {
-		x.awaits = e.Key
-	}
-	if !due && dispatch == dispatchIdle {
-		return
-	}
-	x.mu.Lock()
-	x.dispatch = dispatch
-	x.awaiting = due && x.awaits != awaitsUnknown && shows(e.Key) && session != nil && session.seen
-	x.mu.Unlock()
-	if session == nil {
-		x.lost(due)
-		return
-	}
-	evicted, open := session.add(x)
-	if !open {
-		x.lost(due)
-	}
-	for _, old := range evicted {
-		x.i.rec.Refuse(semconv.OTelMCPRefusedReasonPendingTable)
-		old.advance(func() {
-			old.awaiting = false
-			old.giveUp()
-		})
-	}
-}
-
-// expect says what becomes of a message that is posted: whether it is answered,
-// and whether it is dispatched. Of a message whose end was not looked at the id,
-// the version or a result may still follow.
-func expect(e *jsonrpc.Envelope, whole bool) (answered bool, dispatch dispatchState) {
-	switch {
-	case whole && e.Key != "" && e.Version == jsonrpc.Version && !e.HasResult:
-		return true, dispatchDue
-	case whole:
-		return !e.Silent, dispatchIdle
-	case e.HasResult, e.Key == "" && strings.HasPrefix(e.Method, "notifications/"):
-		return false, dispatchIdle
-	}
-	return true, dispatchMaybe
-}
-
-// shows reports whether an answer with the key shows it in its first bytes.
-func shows(key string) bool {
-	const room = maxHead - 64 // for what else stands there
-	if len(key) < room/6 {    // as long as escapes get
-		return true
-	}
-	if key[0] != 's' || len(key) > room {
-		return len(key) <= room
-	}
-	raw, err := json.Marshal(key[1:])
-	return err == nil && len(raw) <= room
-}
-
-// lost says that the session has ended: the answer is lost, if one was due. What
-// is to be dispatched is so all the same.
-func (x *exchange) lost(due bool) {
-	x.advance(func() {
-		x.awaiting = false
-		x.unsent = due
-		x.giveUp()
-	})
-}
-
-// giveUp waits no more for a dispatch of which it is not known that it comes. mu
-// is locked.
-func (x *exchange) giveUp() {
-	if x.dispatch == dispatchMaybe {
-		x.dispatch = dispatchIdle
-	}
-}
-
-// onRequestInitialization is mcp-go's first word of a request that it is about to
-// dispatch, or refuses before. On HTTP+SSE the message has a context of its own,
-// which ends when mcp-go is through with it, whatever became of it.
-func (i *Instrumentation) onRequestInitialization(ctx context.Context, id, raw any) error {
-	defer i.rec.Guard()
-	if l, ok := i.edgeOf(ctx).(*lines); ok {
-		l.handling(ctx, id, raw)
-		return nil
-	}
-	x, ok := i.edgeOf(ctx).(*exchange)
-	if !ok || !x.posted || i.messageOf(ctx) != nil {
-		return nil
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.watch == nil && (x.dispatch == dispatchDue || x.dispatch == dispatchMaybe) {
-		x.watch = context.AfterFunc(ctx, func() { x.advance(x.noDispatch) })
-	}
-	return nil
-}
-
-// openSession is called when a session of the HTTP+SSE transport starts, and
-// closeSession when it ends. seen says that its stream is behind the edge.
-func (i *Instrumentation) openSession(id string, seen bool) {
-	i.edges.http.streams.Store(id, &answers{seen: seen, all: &i.edges.http.posted})
-}
-
-func (i *Instrumentation) closeSession(id string) {
-	a, ok := i.edges.http.streams.LoadAndDelete(id)
-	if !ok {
-		return
-	}
-	for _, x := range a.(*answers).end() {
-		x.lost(true)
+	if a, ok := x.i.edges.http.streams.Load(s.on.session); ok {
+		a.(*answers).answered(&streamAnswer{e: e, size: size, failed: failed})
 	}
 }
 

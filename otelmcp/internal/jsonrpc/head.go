@@ -14,7 +14,7 @@ package jsonrpc
 // message, unless that repeats a member, with one exception: since clients may
 // write the id last, a Notification can turn out to be a Request, and so can a
 // Response of which a method follows. An id alone tells no kind: it takes a
-// result or an error to make a Response.
+// result or the code of an error to make a Response.
 func Head(prefix []byte) (e Envelope, complete bool) {
 	r := reader{scan: scan{b: prefix}}
 	r.space()

@@ -137,6 +137,8 @@ type reader struct {
 	resulted bool
 	// empty and emptyError say that the result and the error say nothing.
 	empty, emptyError bool
+	// told says that the error has told its code, or ended without one.
+	told bool
 	// undecodable says that mcp-go cannot decode a member that it looks at.
 	undecodable bool
 }
@@ -244,7 +246,7 @@ func (r *reader) error() bool {
 		return false
 	}
 	r.e.HasError = first != 'n'
-	r.e.Code = 0
+	r.e.Code, r.told = 0, false
 	start, ok := r.i, false
 	if first == '{' {
 		ok = r.object(r.errorMember)
@@ -252,6 +254,7 @@ func (r *reader) error() bool {
 		ok = r.skip()
 	}
 	r.emptyError = ok && empty(r.b[start:r.i])
+	r.told = r.told || ok
 	return ok
 }
 
@@ -262,7 +265,7 @@ func (r *reader) errorMember(name []byte) bool {
 		if err != nil {
 			code = 0
 		}
-		r.e.Code = code
+		r.e.Code, r.told = code, true
 	}
 	return ok
 }
@@ -275,7 +278,7 @@ func (r *reader) finish(whole bool) {
 		e.Key = ""
 	case r.hasID && e.Method != "":
 		e.Kind = Request
-	case r.hasID && (whole || e.HasResult || e.HasError):
+	case r.hasID && (whole || e.HasResult || r.told):
 		e.Kind = Response
 	case !r.hasID && (whole || e.Method != ""):
 		e.Kind = Notification

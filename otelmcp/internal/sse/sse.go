@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package sse follows a stream of server-sent events while it is written,
-// without holding it: of each event no more than the beginning is kept.
+// without holding it: of each event no more than a beginning is kept.
 package sse
 
 import "bytes"
@@ -20,18 +20,23 @@ const maxField = 64
 
 // Scanner follows one stream. It is not safe for concurrent use.
 type Scanner struct {
-	head int
-	f    func(Event)
+	head  int
+	f     func(Event)
+	more  int // that is kept of an event whose head is not enough for judge
+	judge Judge
 
 	state state
 	field []byte // the name of the field, at most maxField bytes
 	typ   []byte
 	data  []byte
 	size  int
-	lines int  // of data, in this event
-	cr    bool // the last byte was a CR, so that an LF now ends no line
-	begun bool
-	bom   int // bytes of a byte order mark that were seen
+	room  int // for data, in this event
+	lines int // of data, in this event
+	// judged says that judge was asked about this event.
+	judged bool
+	cr     bool // the last byte was a CR, so that an LF now ends no line
+	begun  bool
+	bom    int // bytes of a byte order mark that were seen
 }
 
 type state uint8
@@ -47,8 +52,16 @@ const (
 // NewScanner returns a Scanner that calls f with each event, and keeps head bytes
 // of its data.
 func NewScanner(head int, f func(Event)) *Scanner {
-	return &Scanner{head: head, f: f}
+	return &Scanner{head: head, f: f, room: head}
 }
+
+// Judge says of the head of an event whose data is longer whether it tells enough. It
+// must not keep head.
+type Judge interface{ Enough(head []byte) bool }
+
+// KeepMore has the Scanner keep up to more bytes of an event whose head does not
+// tell enough for judge. It must be called before the first Write.
+func (s *Scanner) KeepMore(more int, judge Judge) { s.more, s.judge = more, judge }
 
 var bom = []byte{0xEF, 0xBB, 0xBF}
 
@@ -162,7 +175,15 @@ func (s *Scanner) value() {
 
 func (s *Scanner) keep(p []byte) {
 	s.size += len(p)
-	s.data = append(s.data, p[:min(len(p), max(s.head-len(s.data), 0))]...)
+	fits := min(len(p), s.room-len(s.data))
+	s.data = append(s.data, p[:fits]...)
+	if fits < len(p) && s.room == s.head && s.more > s.head && !s.judged {
+		s.judged = true
+		if !s.judge.Enough(s.data) {
+			s.room = s.more
+			s.data = append(s.data, p[fits:min(len(p), fits+s.room-len(s.data))]...)
+		}
+	}
 }
 
 // line is called at the end of a line.
@@ -183,7 +204,10 @@ func (s *Scanner) dispatch() {
 		s.f(Event{Type: typeName(s.typ), Data: s.data, Size: s.size})
 	}
 	s.typ, s.data = s.typ[:0], s.data[:0]
-	s.size, s.lines = 0, 0
+	if s.room > s.head { // one event that was larger does not keep the stream large
+		s.data = nil
+	}
+	s.size, s.room, s.lines, s.judged = 0, s.head, 0, false
 }
 
 // typeName spares the usual types an allocation.

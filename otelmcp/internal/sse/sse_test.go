@@ -157,6 +157,42 @@ func TestHeadSizes(t *testing.T) {
 	}
 }
 
+// untold is a judge to whom a head tells enough unless it begins with a question mark.
+type untold struct{ asked int }
+
+func (u *untold) Enough(head []byte) bool {
+	u.asked++
+	return head[0] != '?'
+}
+
+// More is kept of an event whose head does not tell enough, and of no other, however
+// the stream is cut; the judge is asked once for each that is longer than the head.
+func TestKeepMore(t *testing.T) {
+	text := strings.Repeat("0123456789", 4)
+	stream := "data: a" + text + "\n\ndata: ?" + text + "\n\ndata: ?" + text + "\ndata: b\n\ndata: ?\n\ndata: c" + text + "\n\n"
+	want := []event{
+		{"message", "a" + text[:15], 41}, {"message", "?" + text[:31], 41}, {"message", "?" + text[:31], 43}, message("?"),
+		{"message", "c" + text[:15], 41},
+	}
+	for step := 1; step <= len(stream); step++ {
+		var events []event
+		var u untold
+		s := NewScanner(testHead, func(e Event) { events = append(events, event{e.Type, string(e.Data), e.Size}) })
+		s.KeepMore(2*testHead, &u)
+		for rest := stream; rest != ""; {
+			n := min(step, len(rest))
+			_, _ = s.Write([]byte(rest[:n]))
+			rest = rest[n:]
+		}
+		if !reflect.DeepEqual(events, want) || u.asked != 4 {
+			t.Fatalf("in steps of %d: %d times asked, got %#v", step, u.asked, events)
+		}
+		if n := cap(s.data); n > 2*testHead {
+			t.Errorf("in steps of %d: it keeps %d bytes after a long event", step, n)
+		}
+	}
+}
+
 // An event is handed over when it ends, not when more comes.
 func TestAtOnce(t *testing.T) {
 	for _, end := range []string{"\n\n", "\r\r", "\r\n\r"} {

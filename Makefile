@@ -19,7 +19,7 @@ MODULES := $(filter-out ./$(TOOLS) ./e2e/backends/% ./bench/peers,$(patsubst %/g
 BACKENDS := collector prometheus jaeger loki
 
 # Flags for `make unit`, and arguments for the demos and the benchmark (as in `make demo ARGS=--serve`).
-TESTFLAGS ?= -shuffle=on -timeout=10m
+TESTFLAGS ?= -shuffle=on -timeout=15m
 ARGS      ?=
 
 # What `make test` runs, in this order; each is a target of its own.

@@ -64,17 +64,6 @@ func (b base) extract(ctx context.Context, c propagation.TextMapCarrier) context
 	return ctx
 }
 
-// fromMeta returns ctx with the parent that _meta names, if it names one, and then a
-// span around ctx, which is to be linked.
-func (b base) fromMeta(ctx context.Context, meta map[string]any) (out context.Context, links []trace.SpanContext) {
-	ambient := b.spanContext(ctx)
-	out = b.extract(ctx, metaCarrier(meta))
-	if sc := b.spanContext(out); sc.IsValid() && ambient.IsValid() && !sameSpan(sc, ambient) {
-		links = append(links, ambient)
-	}
-	return out, links
-}
-
 func sameSpan(a, b trace.SpanContext) bool {
 	return a.TraceID() == b.TraceID() && a.SpanID() == b.SpanID()
 }

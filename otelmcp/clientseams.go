@@ -9,7 +9,10 @@ package otelmcp
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
+	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/mark3labs/mcp-go/client"
@@ -42,14 +45,18 @@ var clientsInstrumented onceEach[client.Client, clientSeams]
 // client on a transport that is wrapped already is returned as it is, and so is
 // one that is instrumented already: nothing is recorded twice.
 //
-// It takes the client's tracer and propagators, of which mcp-go has one each.
+// It takes the client's tracer, of which mcp-go has one. Propagators set with
+// client.WithPropagator and client.WithMetaPropagator before run as they did, each
+// before ours, and all that they write goes out: ours write nothing over it. Trace
+// context that the program's own writes into _meta goes before that of the headers.
 func InstrumentClient(c *client.Client, opts ...Option) *client.Client {
 	if c == nil || remoteOf(c.GetTransport()) != nil {
 		return c
 	}
 	s, fresh := clientsInstrumented.get(c, func() *clientSeams {
 		r := newRemote(c.GetTransport(), newConfig(opts))
-		s := &clientSeams{r, c}
+		s := &clientSeams{remote: r, c: c}
+		s.own, s.ownKnown = ownPropagatorsOf(c, fieldClientPropagator, fieldClientMetaPropagator)
 		client.WithTracer(s)(c)
 		client.WithPropagator(s)(c)
 		client.WithMetaPropagator(s)(c)
@@ -71,12 +78,22 @@ const gapClient = ": the names and sizes in requests, notifications that the cli
 // clientSeams is the tracer and both propagators of a client.
 type clientSeams struct {
 	*remote
-	c *client.Client
+	c        *client.Client
+	own      ownPropagators
+	ownKnown bool
 }
+
+var (
+	fieldClientPropagator     = privateFieldOf[client.Client, tracing.Propagator]("propagator")
+	fieldClientMetaPropagator = privateFieldOf[client.Client, tracing.MetaPropagator]("metaPropagator")
+)
 
 func (s *clientSeams) reportCoverage() {
 	is := Coverage{Transports: []string{s.endpoint.transport}, Seams: []string{"tracer", "propagator"}}
 	is.Gaps = []string{s.endpoint.transport + gapClient}
+	if !s.ownKnown {
+		is.Gaps = append(is.Gaps, gapPropagators+"client.WithPropagator and client.WithMetaPropagator")
+	}
 	s.emitCoverage(semconv.OTelMCPRoleClient, is)
 }
 
@@ -110,25 +127,72 @@ func (s *clientSeams) begin(c *seamCall, ctx context.Context, method string) {
 
 // Inject puts the context of the request's span into its headers.
 func (s *clientSeams) Inject(ctx context.Context, headers http.Header) {
+	if s.own.header == nil {
+		for k, v := range s.inject(ctx) {
+			headers.Set(k, v)
+		}
+		return
+	}
+	before := headers.Clone()
+	s.ownInject(ctx, headers)
 	for k, v := range s.inject(ctx) {
-		headers.Set(k, v)
+		if slices.Equal(before.Values(k), headers.Values(k)) {
+			headers.Set(k, v)
+		}
 	}
 }
 
+// ownInject lets the program's own propagator write its headers. Where that panics,
+// mcp-go does not end the request's span.
+func (s *clientSeams) ownInject(ctx context.Context, headers http.Header) {
+	returned := false
+	defer func() {
+		if o, ok := ctx.Value(subjectKey{}).(*clientOp); !returned && s.rec.Observed() && ok && o.r == s.remote {
+			o.Outcome = semconv.OTelMCPOutcomePanic
+			o.Finish()
+		}
+	}()
+	s.own.header.Inject(ctx, headers)
+	returned = true
+}
+
 // Extract is for servers. A client has no use for it.
-func (*clientSeams) Extract(ctx context.Context, _ http.Header) context.Context { return ctx }
+func (s *clientSeams) Extract(ctx context.Context, headers http.Header) context.Context {
+	if s.own.header != nil {
+		return s.own.header.Extract(ctx, headers)
+	}
+	return ctx
+}
 
 // InjectMeta is called before the request's span starts. Where there are headers
 // to carry the right parent, _meta, which goes before them, stays without one.
 func (s *clientSeams) InjectMeta(ctx context.Context, meta *mcp.Meta) *mcp.Meta {
+	var before map[string]any
+	if s.own.meta != nil {
+		if meta != nil {
+			before = maps.Clone(meta.AdditionalFields)
+		}
+		meta = s.own.meta.InjectMeta(ctx, meta)
+	}
 	if s.endpoint.http {
 		return meta
 	}
-	return withContext(meta, s.inject(ctx))
+	carrier := s.inject(ctx)
+	if s.own.meta != nil && meta != nil {
+		maps.DeleteFunc(carrier, func(k, _ string) bool {
+			return !reflect.DeepEqual(before[k], meta.AdditionalFields[k])
+		})
+	}
+	return withContext(meta, carrier)
 }
 
 // ExtractMeta is for servers. A client has no use for it.
-func (*clientSeams) ExtractMeta(ctx context.Context, _ *mcp.Meta) context.Context { return ctx }
+func (s *clientSeams) ExtractMeta(ctx context.Context, meta *mcp.Meta) context.Context {
+	if s.own.meta != nil {
+		return s.own.meta.ExtractMeta(ctx, meta)
+	}
+	return ctx
+}
 
 // SetAttributes is mcp-go's, which knows no more than we do.
 func (*seamCall) SetAttributes(...tracing.Attribute) {}

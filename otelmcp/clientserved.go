@@ -30,7 +30,7 @@ func (r *remote) incoming(o *operation.Operation, ctx context.Context, method st
 	o.Stage = semconv.OTelMCPStageHandler
 	var links []trace.SpanContext
 	if len(meta) > 0 {
-		o.Context, links = r.fromMeta(o.Context, meta)
+		o.Context, links = r.fromMeta(o.Context, o.Context, meta)
 	}
 	r.beginReceived(o, links)
 }

@@ -114,6 +114,7 @@ const (
 	sessionTool
 	taskMade
 	contextLost
+	propagatorsUnknown
 )
 
 // gapByFact is what is not seen where such a thing is in use.
@@ -125,7 +126,12 @@ var gapByFact = map[uint32]string{
 	contextLost: "the program handles messages in a context that does not derive from the one that they arrive in, so that what " +
 		"the edge knows of them (sizes, addresses, the answer) is missing: have the function given to server.WithStdioContextFunc, " +
 		"server.WithHTTPContextFunc or server.WithSSEContextFunc return a context that derives from its argument",
+	propagatorsUnknown: gapPropagators + "server.WithPropagator and server.WithMetaPropagator",
 }
+
+// gapPropagators goes before the names of the options that no longer do anything.
+const gapPropagators = "this version of mcp-go keeps its propagators where otelmcp does not find them, so that the program's own no longer run: " +
+	"use the version that otelmcp requires, or do without "
 
 // gapBySeam is what is not seen after the program replaced a seam.
 var gapBySeam = map[string]string{
@@ -246,7 +252,7 @@ func (i *Instrumentation) covered() Coverage {
 		out.Gaps = append(out.Gaps, fmt.Sprintf("%d message(s) were recorded more often than once: "+
 			"this is a defect of otelmcp", -n))
 	}
-	for _, fact := range []uint32{customSession, sessionTool, taskMade, contextLost} {
+	for _, fact := range []uint32{customSession, sessionTool, taskMade, contextLost, propagatorsUnknown} {
 		if seen&fact != 0 {
 			out.Gaps = append(out.Gaps, gapByFact[fact])
 		}

@@ -7,11 +7,10 @@ package otelmcp
 // every request that mcp-go dispatches, each with the context that the one
 // before returned: metaPropagator, headerPropagator, dispatchTracer. The first
 // that runs makes the operation, Start begins it, and the span's End finishes
-// it. The hooks in between fill it.
+// it. The hooks in between fill it. The propagators are in propagators.go.
 
 import (
 	"context"
-	"net/http"
 	"net/netip"
 	"strings"
 	"sync"
@@ -20,7 +19,6 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 	"github.com/mark3labs/mcp-go/tracing"
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/jsonrpc"
@@ -127,64 +125,6 @@ func (m *message) init(i *Instrumentation, ctx context.Context) {
 	m.i, m.links = i, nil
 	i.rec.Init(&m.Operation, ctx, operation.RoleServer)
 }
-
-// metaPropagator reads the trace context of a request from params._meta.
-type metaPropagator struct{ i *Instrumentation }
-
-func (p metaPropagator) ExtractMeta(ctx context.Context, meta *mcp.Meta) context.Context {
-	carries := meta != nil && len(meta.AdditionalFields) > 0
-	if !p.i.rec.Observed() {
-		// All that is left to do when nobody listens: the handler's own requests
-		// must still carry the caller's trace context.
-		if carries {
-			return p.i.extract(ctx, metaCarrier(meta.AdditionalFields))
-		}
-		return ctx
-	}
-	m := p.i.newMessage(ctx)
-	if carries {
-		m.extractMeta(meta.AdditionalFields)
-	}
-	return m
-}
-
-// extractMeta takes the parent from _meta, when it names one.
-func (m *message) extractMeta(fields map[string]any) {
-	m.Context, m.links = m.i.fromMeta(m.Context, fields)
-}
-
-// extractHeaders takes the parent from HTTP headers, when nothing that goes
-// before them named one.
-func (m *message) extractHeaders(headers http.Header) {
-	if len(headers) > 0 && !m.i.spanContext(m.Context).IsValid() {
-		m.Context = m.i.extract(m.Context, propagation.HeaderCarrier(headers))
-	}
-}
-
-// InjectMeta is for clients. A server has no use for it.
-func (metaPropagator) InjectMeta(_ context.Context, meta *mcp.Meta) *mcp.Meta { return meta }
-
-// headerPropagator reads the trace context of a request from its HTTP headers,
-// when neither _meta nor the ambient span says more.
-type headerPropagator struct{ i *Instrumentation }
-
-func (p headerPropagator) Extract(ctx context.Context, headers http.Header) context.Context {
-	m, ok := ctx.(*message)
-	if !ok {
-		if !p.i.rec.Observed() {
-			if len(headers) == 0 || p.i.spanContext(ctx).IsValid() {
-				return ctx
-			}
-			return p.i.extract(ctx, propagation.HeaderCarrier(headers))
-		}
-		m = p.i.newMessage(ctx) // params was no object, so that there was no _meta to extract from
-	}
-	m.extractHeaders(headers)
-	return m
-}
-
-// Inject is for clients. A server has no use for it.
-func (headerPropagator) Inject(context.Context, http.Header) {}
 
 // dispatchTracer begins the operation of each request.
 type dispatchTracer struct{ i *Instrumentation }

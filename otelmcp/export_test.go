@@ -156,3 +156,11 @@ func SetGrace(d time.Duration) (reset func()) {
 	graceTime = d
 	return func() { graceTime = before }
 }
+
+// HidePropagators has the propagators of servers and clients not be known, as where a
+// version of mcp-go keeps them elsewhere, until the function that it returns is called.
+func HidePropagators() (restore func()) {
+	header, client := fieldPropagator, fieldClientPropagator
+	fieldPropagator.known, fieldClientPropagator.known = false, false
+	return func() { fieldPropagator, fieldClientPropagator = header, client }
+}

@@ -22,6 +22,7 @@ import (
 type Instrumentation struct {
 	base
 	srv *server.MCPServer
+	own ownPropagators
 	// hooks are the server's as they were when it was instrumented, and hookSet is
 	// what is ours among them.
 	hooks   *server.Hooks
@@ -52,9 +53,12 @@ var instrumented onceEach[server.MCPServer, Instrumentation]
 // recovery belongs before: one that is added later keeps a tool's panic from us,
 // which is then recorded as an error like any other.
 //
-// It takes the server's tracer and propagators (mcp-go has one of each, so a
-// tracer set with server.WithTracer no longer runs) and appends to its hooks,
-// after those of the program. Where the server can send requests to its client,
+// It takes the server's tracer: mcp-go has one, so a tracer set with
+// server.WithTracer no longer runs. Propagators set with server.WithPropagator and
+// server.WithMetaPropagator before run as they did, each before ours, and what they
+// put into the context reaches handlers, hooks and middleware; which span is the
+// parent is decided as without them. It appends to the server's hooks, after those of
+// the program. Where the server can send requests to its client,
 // handlers find a wrapper as their session (server.ClientSessionFromContext): it
 // has the session's id and all of its methods, and is the same for the session's
 // whole life, but is not the value that register hooks are given. A sampling
@@ -102,6 +106,10 @@ func newInstrumentation(srv *server.MCPServer, cfg *config) *Instrumentation {
 }
 
 func (i *Instrumentation) install(srv *server.MCPServer) {
+	var known bool
+	if i.own, known = ownPropagatorsOf(srv, fieldPropagator, fieldMetaPropagator); !known {
+		i.coverage.seen.Or(propagatorsUnknown)
+	}
 	server.WithTracer(dispatchTracer{i})(srv)
 	server.WithPropagator(headerPropagator{i})(srv)
 	server.WithMetaPropagator(metaPropagator{i})(srv)

@@ -11,9 +11,11 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/mark3labs/mcp-go/mcp"
+	"github.com/mark3labs/mcp-go/server"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/baggage"
 	lognoop "go.opentelemetry.io/otel/log/noop"
@@ -94,10 +96,23 @@ func surrounded(t *testing.T, s *everything, in func(ctx context.Context, h http
 	return p
 }
 
-func TestParent(t *testing.T) {
+func TestParent(t *testing.T) { testParent(t) }
+
+// A program's own propagators that read the same make no difference.
+func TestParentWithAdapter(t *testing.T) {
+	testParent(t, server.WithPropagator(adapter{}), server.WithMetaPropagator(adapter{}))
+}
+
+func testParent(t *testing.T, own ...server.ServerOption) {
 	for _, c := range parents {
+		if len(own) > 0 && strings.HasPrefix(c.about, "no propagators") {
+			continue // then the program's decide
+		}
 		t.Run(c.about, func(t *testing.T) {
-			s, capture := instrumented(t, c.opts...)
+			capture := telemetrytest.New(t)
+			checkLeaks(t)
+			s := newEverything(own...)
+			otelmcp.Instrument(s.MCPServer, into(capture, c.opts...)...)
 			names := map[string]string{callerSpan: "meta", headerSpan: "header"}
 			ambient := capture.TracerProvider().Tracer("the program's own")
 			p := surrounded(t, s, func(ctx context.Context, h http.Header) (context.Context, func()) {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/mark3labs/mcp-go/client"
 	"github.com/mark3labs/mcp-go/server"
 )
 
@@ -27,6 +28,16 @@ func TestPrivateFields(t *testing.T) {
 	}
 	if got, ok := fieldMetadata.of(s); !ok || got == nil {
 		t.Errorf("protectedResourceMetadataHandler: %v, %v", got, ok)
+	}
+	c := client.NewClient(nil)
+	seam := &clientSeams{c: c}
+	client.WithPropagator(seam)(c)
+	client.WithMetaPropagator(seam)(c)
+	if got, ok := fieldClientPropagator.of(c); !ok || got != seam {
+		t.Errorf("propagator of a client: %v, %v", got, ok)
+	}
+	if got, ok := fieldClientMetaPropagator.of(c); !ok || got != seam {
+		t.Errorf("metaPropagator of a client: %v, %v", got, ok)
 	}
 	if _, ok := privateFieldOf[server.StreamableHTTPServer, int]("endpointPath").of(s); ok {
 		t.Error("a field of another type is taken for an int")

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -22,7 +21,6 @@ import (
 	"github.com/mark3labs/mcp-go/server"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/secrets"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
@@ -104,7 +102,7 @@ func (o *clientOp) sees(name string, values []string) {
 	switch {
 	case strings.EqualFold(name, "Authorization") && len(values) > 0:
 		mechanism = schemeOf(values[0])
-	case o.presented.Load() == nil && slices.ContainsFunc(keyHeaders[:], func(key string) bool { return strings.EqualFold(name, key) }):
+	case o.presented.Load() == nil && isKeyHeader(name):
 		mechanism = semconv.OTelMCPAuthMechanismAPIKey
 	default:
 		return
@@ -202,7 +200,7 @@ type tripper struct {
 	base
 	next  http.RoundTripper // nil is net/http's own
 	oauth *oauthFlow        // nil where there is none to follow
-	known secrets.Set       // what no decision may repeat
+	known credentials       // what no decision may repeat
 }
 
 func (t *tripper) inner() http.RoundTripper {
@@ -250,7 +248,7 @@ func (t *tripper) answered(x trip) {
 	t.learn(x.req)
 	d := refusal(x.res.StatusCode, presented(x.req), x.res.Header.Values("WWW-Authenticate"))
 	if o.r == nil {
-		d.SessionID = t.sessionID(x.req.Header.Get(server.HeaderKeySessionID))
+		d.SessionID = t.sessionID(withheld(x.req.Header.Get(server.HeaderKeySessionID), &t.known, maxKept))
 	}
 	x.decided(t, o, d, time.Now())
 }

@@ -150,7 +150,7 @@ func (t *tripper) settle(x *oauthExchange, last trip, a *answer, end time.Time) 
 	d := x.step.decide(a)
 	if s, ok := x.step.(interface{ secrets() []string }); ok {
 		for _, secret := range s.secrets() {
-			t.known.Add(secret)
+			t.known.issued.Add(secret)
 		}
 	}
 	if d != nil {

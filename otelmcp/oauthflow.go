@@ -110,7 +110,7 @@ func (t *tripper) step(req *http.Request) oauthStep {
 // token is for a request to the token endpoint. What it is, and for whom, stands in the
 // form.
 func (t *tripper) token(req *http.Request) oauthStep {
-	form := formOf(req, t.known.Add)
+	form := formOf(req, t.known.sent.Add)
 	mechanism := map[string]string{
 		"authorization_code": semconv.OTelMCPAuthMechanismOAuthCode,
 		"refresh_token":      semconv.OTelMCPAuthMechanismOAuthRefresh,

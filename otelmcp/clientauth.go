@@ -86,6 +86,14 @@ func (o *clientOp) decide(ctx context.Context, d *operation.Decision) {
 	o.Decide(ctx, d)
 }
 
+// withhold replaces a message that repeats what its connection was authorized with.
+func (o *clientOp) withhold() { o.Message = withheld(o.Message, &o.r.known, maxKept) }
+
+// sessionID is a session's id as it is recorded.
+func (r *remote) sessionID(id string) operation.Safe {
+	return r.base.sessionID(withheld(id, &r.known, maxKept))
+}
+
 // currentSession is the id of the session that the connection has now.
 func (r *remote) currentSession() operation.Safe {
 	if id := r.session.id(); id != "" || r.t == nil {
@@ -98,6 +106,9 @@ func (r *remote) currentSession() operation.Safe {
 // the last Authorization is the message's own.
 func (o *clientOp) sees(name string, values []string) {
 	defer o.Recorder().Guard()
+	if o.r != nil {
+		o.r.known.learn(name, values)
+	}
 	var mechanism string
 	switch {
 	case strings.EqualFold(name, "Authorization") && len(values) > 0:

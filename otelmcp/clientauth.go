@@ -182,6 +182,11 @@ func (o *clientOp) refusedStart(err error) {
 // the connection where there is no message. [WrapTransport] and [InstrumentClient]
 // record without it that a message was refused, but not why; nothing is recorded twice.
 //
+// Of a request that is refused, and of what goes to an authorization server, the
+// Authorization, the Proxy-Authorization, cookies and the headers that API keys are sent
+// in become keyed hashes, so that a server that repeats one is recognized: its decision
+// reads [REDACTED] there. 16,384 hashes at most are kept for each client.
+//
 // The copy has the fields of c. Requests, answers and errors are those of c, and no
 // body is read; only the text of the error when c.Timeout has passed may be another,
 // as with any transport that is not net/http's own. A client that is instrumented

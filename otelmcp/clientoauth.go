@@ -33,7 +33,7 @@ import (
 // program does: it asks for authorization outside of any message. A decision says what
 // mcp-go made of an answer. A token store that fails later changes nothing in it.
 //
-// Tokens, codes, verifiers and secrets are in no signal, and of an error that the
+// Tokens, codes, verifiers and secrets are in no decision, and of an error that the
 // authorization server answers with only its code is, if it is a registered one. Of what
 // the flow sends and gets as a secret, keyed hashes are kept, at most 16,384 of them for
 // each config, the newest of each kind: what a server says that has 15 letters or digits

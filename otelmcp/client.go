@@ -47,6 +47,7 @@ type remote struct {
 	tools   listing
 	prompts listing
 	session clientSession
+	known   credentials // that went out in the headers of messages
 	// inputs are what the server asked for in a result, until it is answered.
 	inputs *pending.Table[*input]
 	seed   maphash.Seed
@@ -271,7 +272,7 @@ func (r *remote) traced(o *clientOp) context.Context {
 	}
 	saw := func(version string) { r.httpVersion.CompareAndSwap(nil, &version) }
 	return httptrace.WithClientTrace(o, &httptrace.ClientTrace{
-		// Only the names of headers are looked at, and which scheme an Authorization is of.
+		// Which scheme an Authorization is of is looked at. Credentials become hashes.
 		WroteHeaderField: func(name string, values []string) {
 			o.sees(name, values)
 			switch {
@@ -312,6 +313,7 @@ func (r *remote) settle(c *call, response *transport.JSONRPCResponse, err error)
 	if err != nil || response == nil || len(response.Result) == 0 {
 		c.observe(err)
 	}
+	c.withhold()
 	if c.SessionID == "" {
 		c.SessionID = r.session.id()
 	}
@@ -388,7 +390,7 @@ func (r *remote) meet(c *call, raw []byte) {
 			version = result.ProtocolVersion
 		}
 	}
-	p := session.NewRemote(r.rec, result.ServerName, result.ServerVersion, version)
+	p := session.NewRemote(r.rec, withheld(result.ServerName, &r.known, maxKept), withheld(result.ServerVersion, &r.known, maxKept), version)
 	r.server.Store(p)
 	r.met.Store(true)
 	c.ServerName, c.ServerVersion, c.ProtocolVersion = p.Name, p.Version, p.ProtocolVersion
@@ -475,6 +477,7 @@ func (r *remote) settleNotification(o *clientOp, err error) {
 	if err != nil {
 		fail(&o.Operation, err)
 		o.observe(err)
+		o.withhold()
 		r.session.failed(r, err)
 		return
 	}

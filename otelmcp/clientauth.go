@@ -12,7 +12,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -22,7 +21,6 @@ import (
 	"github.com/mark3labs/mcp-go/server"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/secrets"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
@@ -88,6 +86,14 @@ func (o *clientOp) decide(ctx context.Context, d *operation.Decision) {
 	o.Decide(ctx, d)
 }
 
+// withhold replaces a message that repeats what its connection was authorized with.
+func (o *clientOp) withhold() { o.Message = withheld(o.Message, &o.r.known, maxKept) }
+
+// sessionID is a session's id as it is recorded.
+func (r *remote) sessionID(id string) operation.Safe {
+	return r.base.sessionID(withheld(id, &r.known, maxKept))
+}
+
 // currentSession is the id of the session that the connection has now.
 func (r *remote) currentSession() operation.Safe {
 	if id := r.session.id(); id != "" || r.t == nil {
@@ -100,11 +106,14 @@ func (r *remote) currentSession() operation.Safe {
 // the last Authorization is the message's own.
 func (o *clientOp) sees(name string, values []string) {
 	defer o.Recorder().Guard()
+	if o.r != nil {
+		o.r.known.learn(name, values)
+	}
 	var mechanism string
 	switch {
 	case strings.EqualFold(name, "Authorization") && len(values) > 0:
 		mechanism = schemeOf(values[0])
-	case o.presented.Load() == nil && slices.ContainsFunc(keyHeaders[:], func(key string) bool { return strings.EqualFold(name, key) }):
+	case o.presented.Load() == nil && isKeyHeader(name):
 		mechanism = semconv.OTelMCPAuthMechanismAPIKey
 	default:
 		return
@@ -173,6 +182,11 @@ func (o *clientOp) refusedStart(err error) {
 // the connection where there is no message. [WrapTransport] and [InstrumentClient]
 // record without it that a message was refused, but not why; nothing is recorded twice.
 //
+// Of a request that is refused, and of what goes to an authorization server, the
+// Authorization, the Proxy-Authorization, cookies and the headers that API keys are sent
+// in become keyed hashes, so that a server that repeats one is recognized: its decision
+// reads [REDACTED] there. 16,384 hashes at most are kept for each client.
+//
 // The copy has the fields of c. Requests, answers and errors are those of c, and no
 // body is read; only the text of the error when c.Timeout has passed may be another,
 // as with any transport that is not net/http's own. A client that is instrumented
@@ -202,7 +216,7 @@ type tripper struct {
 	base
 	next  http.RoundTripper // nil is net/http's own
 	oauth *oauthFlow        // nil where there is none to follow
-	known secrets.Set       // what no decision may repeat
+	known credentials       // what no decision may repeat
 }
 
 func (t *tripper) inner() http.RoundTripper {
@@ -250,7 +264,7 @@ func (t *tripper) answered(x trip) {
 	t.learn(x.req)
 	d := refusal(x.res.StatusCode, presented(x.req), x.res.Header.Values("WWW-Authenticate"))
 	if o.r == nil {
-		d.SessionID = t.sessionID(x.req.Header.Get(server.HeaderKeySessionID))
+		d.SessionID = t.sessionID(withheld(x.req.Header.Get(server.HeaderKeySessionID), &t.known, maxKept))
 	}
 	x.decided(t, o, d, time.Now())
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/mark3labs/mcp-go/client/transport"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
-	"github.com/otelmcp/otelmcp-go/otelmcp/internal/secrets"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
@@ -34,12 +33,13 @@ import (
 // program does: it asks for authorization outside of any message. A decision says what
 // mcp-go made of an answer. A token store that fails later changes nothing in it.
 //
-// Tokens, codes, verifiers and secrets are in no signal, and of an error that the
+// Tokens, codes, verifiers and secrets are in no decision, and of an error that the
 // authorization server answers with only its code is, if it is a registered one. Of what
 // the flow sends and gets as a secret, keyed hashes are kept, at most 16,384 of them for
-// each config: what a server says that has 15 letters or digits of such a secret in a
-// row in it, or a whole one of 6 or more, reads [REDACTED], percent-encoded or in base64
-// as well.
+// each config, the newest of each kind: what a server says that has 15 letters or digits
+// of such a secret in a row in it, or a whole one of 6 or more, reads [REDACTED],
+// percent-encoded or in base64 as well. A secret of more than 2 KiB is known by its first
+// and its last KiB.
 //
 // A state that does not match makes no request. [ProcessAuthorizationResponse] records
 // that.
@@ -66,7 +66,7 @@ func InstrumentOAuth(cfg transport.OAuthConfig, opts ...Option) transport.OAuthC
 		named:    cfg.ProtectedResourceMetadataURL != "",
 		trusting: cfg.SkipIssuerMetadataValidation,
 	}}
-	t.known.Add(cfg.ClientSecret)
+	t.known.sent.Add(cfg.ClientSecret)
 	through := withTripper(c, t)
 	if through != c {
 		through.CheckRedirect = t.checkRedirect(c.CheckRedirect)
@@ -110,9 +110,9 @@ func (o *clientOp) processed(h *transport.OAuthHandler, err error, unexpected bo
 	if notClients.In(d.ClientID) {
 		d.ClientID = scrub.Redacted
 	}
-	var known secrets.Set
+	var known credentials
 	for _, secret := range append(o.secrets[:], h.GetClientSecret()) {
-		known.Add(secret)
+		known.sent.Add(secret)
 	}
 	withhold(d, &known)
 	o.decide(o, d)

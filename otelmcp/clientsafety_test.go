@@ -10,7 +10,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 
@@ -75,6 +79,86 @@ func sayEverywhere(t *testing.T, text string, opts ...otelmcp.Option) *telemetry
 	_, _ = fake.request(ctx, transport.JSONRPCRequest{ID: mcp.NewRequestId(plain), Method: plain, Params: map[string]any{"_meta": map[string]any{"traceparent": plain}}})
 	_ = wrapped.Close()
 	return capture
+}
+
+// A server that says the credential of its client wherever it can say anything of its own.
+func TestEchoedByAServer(t *testing.T) {
+	const secret = "Nq8WbX3cRz6KtVy1FmPj5HsLg9Dk2uEa7Co4Ti"
+	for _, e := range []equipped{everyWay, bySeams, wrapOnly, seamsOnly} {
+		for header, before := range map[string]string{"Authorization": "Bearer ", "X-Api-Key": ""} {
+			t.Run(e.name+"/"+header, func(t *testing.T) {
+				capture, opts := captureOptions(t)
+				web := httptest.NewServer(echoingServer(header))
+				base := &http.Transport{}
+				t.Cleanup(func() {
+					base.CloseIdleConnections()
+					web.Close()
+				})
+				hc := &http.Client{Transport: base}
+				if e.hc {
+					hc = otelmcp.InstrumentHTTPClient(hc, opts...)
+				}
+				var conn transport.Interface = must(transport.NewStreamableHTTP(web.URL, transport.WithHTTPBasicClient(hc),
+					transport.WithHTTPLogger(slog.New(slog.DiscardHandler)), transport.WithHTTPHeaders(map[string]string{header: before + secret})))
+				if e.wrap {
+					conn = otelmcp.WrapTransport(conn, opts...)
+				}
+				c := client.NewClient(conn, client.WithProtocolVersion(string(legacy)))
+				if e.seams {
+					otelmcp.InstrumentClient(c, opts...)
+				}
+				if err := c.Start(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := c.Initialize(t.Context(), greeting()); err != nil {
+					t.Fatal(err)
+				}
+				_, _ = callTool(t.Context(), c, "echo", nil)
+				_, _ = c.ListTools(t.Context(), mcp.ListToolsRequest{})
+				_ = conn.SendNotification(t.Context(), mcp.JSONRPCNotification{JSONRPC: "2.0", Notification: mcp.Notification{Method: "notifications/roots/list_changed"}})
+				_ = c.Close()
+				if n := len(capture.EventsNamed(semconv.OTelMCPOperationEventName)); n < 3 {
+					t.Errorf("only %d operations are recorded", n)
+				}
+				eachString(t, capture, func(where, text string) {
+					if part := disclosed(text, secret); part != "" {
+						t.Errorf("%s has %q in %q", where, part, text)
+					}
+				})
+			})
+		}
+	}
+}
+
+// echoingServer is an MCP server that repeats what a header says.
+func echoingServer(header string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		said := strings.TrimPrefix(r.Header.Get(header), "Bearer ")
+		var asked struct {
+			ID     any    `json:"id"`
+			Method string `json:"method"`
+		}
+		_ = json.NewDecoder(r.Body).Decode(&asked)
+		answer := map[string]any{"jsonrpc": "2.0", "id": asked.ID}
+		w.Header().Set("Mcp-Session-Id", said)
+		switch {
+		case asked.Method == "tools/list":
+			http.Error(w, "not you, "+said, http.StatusForbidden)
+		case asked.Method == "notifications/roots/list_changed":
+			http.Error(w, "nor you, "+said, http.StatusBadRequest)
+		case asked.ID == nil:
+			w.WriteHeader(http.StatusAccepted)
+		case asked.Method == "initialize":
+			answer["result"] = map[string]any{
+				"protocolVersion": string(legacy), "capabilities": map[string]any{"tools": map[string]any{}},
+				"serverInfo": map[string]any{"name": "of " + said, "version": said},
+			}
+			answerJSON(w, http.StatusOK, answer)
+		default:
+			answer["error"] = map[string]any{"code": -32000, "message": "no: " + said}
+			answerJSON(w, http.StatusOK, answer)
+		}
+	})
 }
 
 func TestClientCanaries(t *testing.T) {

@@ -212,6 +212,7 @@ func (c *seamCall) End() {
 func (c *seamCall) settle() {
 	s := c.s
 	defer s.rec.Guard()
+	defer c.withhold()
 	if s.t != nil {
 		c.SessionID = s.sessionID(s.t.GetSessionId())
 	}

@@ -9,6 +9,7 @@ package otelmcp
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
@@ -17,6 +18,10 @@ import (
 
 // keyHeaders are what API keys are usually sent in.
 var keyHeaders = [...]string{"X-Api-Key", "Api-Key", "Apikey", "X-Auth-Token", "X-Access-Token"}
+
+func isKeyHeader(name string) bool {
+	return slices.ContainsFunc(keyHeaders[:], func(key string) bool { return strings.EqualFold(name, key) })
+}
 
 // presented is the otelmcp.auth.mechanism of what a request came with.
 func presented(r *http.Request) string {

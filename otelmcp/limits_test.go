@@ -284,7 +284,7 @@ var limits = []struct {
 		},
 	},
 	{
-		"secrets.Set.known secrets.Set.pieces secrets.secret.pieces", 16 << 10, 2 * mib, "", // the oldest are forgotten
+		"secrets.Set.known secrets.Set.pieces secrets.secret.pieces", 8 << 10, 2 * mib, "", // the oldest are forgotten
 		func(*flood) (int, any) { // what a server sends as tokens
 			s := &flow.Set{}
 			for k := range 3000 {

@@ -150,9 +150,11 @@ type resourceStep struct {
 	at    *url.URL
 	about *clientOp // nil where no message is sent
 
+	doc transport.OAuthProtectedResource // under the lock of its answer's body
+
 	// Under the lock of the flow, as long as the discovery is open.
-	status int // 0 until it is known
-	doc    transport.OAuthProtectedResource
+	status int    // 0 until it is known
+	next   string // the authorization server that mcp-go goes on to, as far as is read
 	progress
 }
 
@@ -278,7 +280,7 @@ func (s *resourceStep) takes(m *transport.AuthServerMetadata) {
 		return
 	}
 	s.taken, s.found = true, rememberedOf(m)
-	s.other = strings.TrimSuffix(m.Issuer, "/") != strings.TrimSuffix(s.server(), "/")
+	s.other = strings.TrimSuffix(m.Issuer, "/") != strings.TrimSuffix(s.next, "/")
 }
 
 // acceptable reports whether the URLs of metadata are those of web pages.

@@ -7,9 +7,12 @@ package otelmcp_test
 // answers.
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"slices"
 	"strings"
@@ -232,6 +235,66 @@ func TestOAuthEchoes(t *testing.T) {
 			if is := c.s.check(t); len(is) == 0 {
 				t.Error("nothing was decided")
 			}
+		})
+	}
+}
+
+// However much a server issues, what it was told it cannot say.
+func TestOAuthFloodOfSecrets(t *testing.T) {
+	long := func(n int) string {
+		var b strings.Builder
+		for k := 0; b.Len() < 16<<10; k++ {
+			sum := sha256.Sum256(fmt.Append(nil, n, k))
+			b.WriteString(base64.RawURLEncoding.EncodeToString(sum[:]))
+		}
+		return b.String()
+	}
+	var issued strings.Builder
+	for n, name := range []string{"access_token", "refresh_token", "id_token", "client_secret", "registration_access_token", "device_code", "code"} {
+		fmt.Fprintf(&issued, "%q:%q,", name, long(n))
+	}
+	for _, s := range []*script{
+		exchanges(&scriptReply{status: 200, body: `{` + issued.String() + `"scope":"§ §p §b §h"}`}),
+		refreshes(&scriptReply{status: 200, body: `{` + issued.String() + `"scope":"§ §p §b §h"}`}),
+		with(exchanges(&scriptReply{status: 200, body: `{` + issued.String() + `"scope":"§"}`}), func(s *script) { s.basic = true }),
+	} {
+		if is := s.check(t); len(is) != 1 || !strings.HasPrefix(is[0], "allow") {
+			t.Errorf("decided %q", is)
+		}
+	}
+}
+
+// Credentials are known whether or not their header says of which scheme they are.
+func TestEchoedCredentials(t *testing.T) {
+	const secret = "Vq8mTzLr3XcPw7NkHd5YbJf2GsEa9UoK"
+	for name, value := range map[string]string{
+		"Authorization":       secret,
+		"Proxy-Authorization": "Bearer " + secret,
+		"Cookie":              "theme=dark; session=" + secret,
+		"X-Api-Key":           secret,
+	} {
+		t.Run(name, func(t *testing.T) {
+			capture, opts := captureOptions(t)
+			web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				challenged(w, http.StatusForbidden, `Bearer error="insufficient_scope", scope="a `+secret+`"`)
+			}))
+			t.Cleanup(web.Close)
+			req := must(http.NewRequestWithContext(t.Context(), http.MethodPost, web.URL, http.NoBody))
+			req.Header.Set(name, value)
+			req.Header.Set("Mcp-Session-Id", "of-"+secret)
+			res, err := otelmcp.InstrumentHTTPClient(nil, opts...).Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			if len(decided(t, capture)) != 1 {
+				t.Errorf("decided %q", decided(t, capture))
+			}
+			eachString(t, capture, func(where, text string) {
+				if part := disclosed(text, secret); part != "" {
+					t.Errorf("%s has %q in %q", where, part, text)
+				}
+			})
 		})
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/members"
@@ -150,7 +151,7 @@ func (t *tripper) settle(x *oauthExchange, last trip, a *answer, end time.Time) 
 	d := x.step.decide(a)
 	if s, ok := x.step.(interface{ secrets() []string }); ok {
 		for _, secret := range s.secrets() {
-			t.known.Add(secret)
+			t.known.issued.Add(secret)
 		}
 	}
 	if d != nil {
@@ -165,7 +166,7 @@ type oauthBody struct {
 	x    *oauthExchange
 	trip trip
 
-	// Under the lock of the flow.
+	mu      sync.Mutex // not that of the flow, which all handlers of a config wait for
 	doc     *members.Reader
 	failure error
 	last    time.Time // of reading
@@ -180,14 +181,17 @@ func (b *oauthBody) Read(p []byte) (int, error) {
 
 func (b *oauthBody) keep(p []byte, n int, err error) {
 	defer b.t.rec.Guard()
-	b.t.oauth.mu.Lock()
-	defer b.t.oauth.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.over || n < 0 || n > len(p) {
 		return
 	}
 	b.last = time.Now()
 	if b.doc != nil {
 		_, _ = b.doc.Write(p[:n])
+		if s, ok := b.x.step.(*resourceStep); ok {
+			s.reads()
+		}
 	}
 	if err != nil && err != io.EOF { //nolint:errorlint // as the readers of mcp-go compare it
 		b.failure = err
@@ -213,8 +217,8 @@ func (b *oauthBody) closed() {
 
 // end returns what was read, once.
 func (b *oauthBody) end() (*answer, time.Time) {
-	b.t.oauth.mu.Lock()
-	defer b.t.oauth.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.over {
 		return nil, time.Time{}
 	}

@@ -28,7 +28,7 @@ type oauthFlow struct {
 	named    bool // the resource's metadata is at a given URL, and not where the resource has it
 	trusting bool // any issuer will do
 
-	mu    sync.Mutex // also of what is read of an answer
+	mu    sync.Mutex
 	open  []*resourceStep
 	moved []*moved
 	found foundServer // the last that mcp-go went on to
@@ -110,7 +110,7 @@ func (t *tripper) step(req *http.Request) oauthStep {
 // token is for a request to the token endpoint. What it is, and for whom, stands in the
 // form.
 func (t *tripper) token(req *http.Request) oauthStep {
-	form := formOf(req, t.known.Add)
+	form := formOf(req, t.known.sent.Add)
 	mechanism := map[string]string{
 		"authorization_code": semconv.OTelMCPAuthMechanismOAuthCode,
 		"refresh_token":      semconv.OTelMCPAuthMechanismOAuthRefresh,
@@ -168,7 +168,7 @@ func (s *resourceStep) leadsTo(u *url.URL) bool {
 		return false
 	case http.StatusOK:
 		var err error
-		if server, err = url.Parse(s.server()); err != nil {
+		if server, err = url.Parse(s.next); err != nil {
 			return false
 		}
 	}
@@ -180,6 +180,14 @@ func (s *resourceStep) arrives(status int) {
 	s.flow.mu.Lock()
 	defer s.flow.mu.Unlock()
 	s.status = status
+}
+
+// reads is when more of the metadata of a resource has been read.
+func (s *resourceStep) reads() {
+	next := s.server()
+	s.flow.mu.Lock()
+	defer s.flow.mu.Unlock()
+	s.next = next
 }
 
 // ends is when mcp-go is through with the metadata of a resource, and returns how far it

@@ -16,45 +16,57 @@ import (
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/secrets"
+	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
 // maxKept caps a text that is kept until it is recorded, in bytes. It is more than any
 // attribute shows.
 const maxKept = 4 << 10
 
+// maxItem is the same for an item of a list, of which there can be many.
+const maxItem = 384
+
 // notClients are the client ids that were withheld. [ProcessAuthorizationResponse] asks
 // the handler for its id, and knows no more of where it comes from.
 var notClients secrets.Set
 
+// credentials are secrets that are known. Those that a peer gives out are kept apart, so
+// that however many it gives out, what is sent to it stays known.
+type credentials struct{ sent, issued secrets.Set }
+
+// In reports whether a known secret, or much of one, stands in text.
+func (c *credentials) In(text string) bool { return c.sent.In(text) || c.issued.In(text) }
+
 // withhold replaces what of d has a known secret in it, and drops what of its text is
 // too much to show.
-func withhold(d *operation.Decision, known *secrets.Set) {
+func withhold(d *operation.Decision, known *credentials) {
 	if known.In(clipped(d.ClientID, maxKept)) {
 		notClients.Add(d.ClientID)
 	}
 	for _, text := range []*string{&d.ClientID, &d.Issuer, &d.ServerAddress, &d.Message} {
-		*text = withheld(*text, known)
+		*text = withheld(*text, known, maxKept)
 	}
 	for _, list := range []*[]string{&d.Audience, &d.Required, &d.Granted} {
 		*list = withheldList(*list, known)
 	}
 }
 
-func withheld(text string, known *secrets.Set) string {
-	text = clipped(text, maxKept)
+// withheld is the first limit bytes of text, or says that there is a known secret in them.
+func withheld(text string, known *credentials, limit int) string {
+	text = clipped(text, limit)
 	if known.In(text) {
 		return scrub.Redacted
 	}
 	return text
 }
 
-func withheldList(list []string, known *secrets.Set) []string {
+func withheldList(list []string, known *credentials) []string {
 	if len(list) == 0 {
 		return nil
 	}
 	kept := make([]string, 0, min(len(list), operation.MaxListed))
 	for _, text := range list[:cap(kept)] {
-		kept = append(kept, withheld(text, known))
+		kept = append(kept, withheld(text, known, maxItem))
 	}
 	if known.In(strings.Join(kept, " ")) { // in parts
 		return []string{scrub.Redacted}
@@ -64,28 +76,54 @@ func withheldList(list []string, known *secrets.Set) []string {
 
 // learn makes the credentials of a request known.
 func (t *tripper) learn(req *http.Request) {
-	for _, value := range req.Header.Values("Authorization") {
-		scheme, credentials, _ := strings.Cut(value, " ")
-		t.known.Add(credentials)
-		if !strings.EqualFold(scheme, "Basic") {
-			continue
-		}
-		if _, password, ok := req.BasicAuth(); ok {
-			t.known.Add(password)
-			if plain, err := url.QueryUnescape(password); err == nil { // RFC 6749 section 2.3.1
-				t.known.Add(plain)
-			}
-		}
-	}
-	for _, name := range keyHeaders {
-		for _, value := range req.Header.Values(name) {
-			t.known.Add(value)
-		}
+	for name, values := range req.Header {
+		t.known.learn(name, values)
 	}
 	if o, ok := req.Context().Value(subjectKey{}).(*clientOp); ok && o.secrets != nil {
 		for _, secret := range o.secrets {
-			t.known.Add(secret)
+			t.known.sent.Add(secret)
 		}
+	}
+}
+
+// learn makes what a header that is sent has of credentials known.
+func (c *credentials) learn(name string, values []string) {
+	switch {
+	case strings.EqualFold(name, "Authorization"), strings.EqualFold(name, "Proxy-Authorization"):
+		for _, value := range values {
+			c.authorized(value)
+		}
+	case strings.EqualFold(name, "Cookie"): // which the peer has chosen
+		for _, line := range values {
+			cookies, _ := http.ParseCookie(line)
+			for _, cookie := range cookies {
+				c.issued.Add(cookie.Value)
+			}
+		}
+	case isKeyHeader(name):
+		for _, value := range values {
+			c.sent.Add(value)
+		}
+	}
+}
+
+// authorized makes the credentials known that an Authorization is.
+func (c *credentials) authorized(value string) {
+	scheme, rest, _ := strings.Cut(value, " ")
+	if schemeOf(value) == semconv.OTelMCPAuthMechanismCustom { // or it has no scheme
+		c.sent.Add(value)
+	}
+	c.sent.Add(strings.Trim(rest, " "))
+	if !strings.EqualFold(scheme, "Basic") {
+		return
+	}
+	_, password, ok := (&http.Request{Header: http.Header{"Authorization": {value}}}).BasicAuth()
+	if !ok {
+		return
+	}
+	c.sent.Add(password)
+	if plain, err := url.QueryUnescape(password); err == nil { // RFC 6749 section 2.3.1
+		c.sent.Add(plain)
 	}
 }
 

@@ -34,6 +34,10 @@ import (
 // not learn of the trace gets none with
 // WithPropagators(propagation.NewCompositeTextMapPropagator()).
 //
+// Over HTTP, keyed hashes of the credentials that net/http writes into the headers of
+// messages are kept, at most 16,384. A session id, a server's name or version, or the text
+// of an error that repeats one reads [REDACTED].
+//
 // It does not see what the transport itself keeps from its client: messages that
 // it cannot read, answers that nobody waits for, HTTP exchanges without a
 // message, and, in process, what the server asks of the client.

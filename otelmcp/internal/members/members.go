@@ -5,7 +5,7 @@
 // and tells what encoding/json makes of the whole document.
 //
 // The document is checked byte by byte as it comes, and is not kept. Each member that a
-// target has a field for is decoded by encoding/json into that target as soon as its
+// target has a field for is decoded by encoding/json into that field as soon as its
 // value is complete. So repeated members, names in other letter case, null and values of
 // the wrong type have the effect that they have on json.Unmarshal of the whole document.
 package members
@@ -64,7 +64,7 @@ type Reader struct {
 	named   bool   // the string that is read is a name
 	kept    []byte // the notation of the value that is kept, reduced to what decides
 	keeping bool   // the scalar that is read is kept
-	wanted  bool   // the value on the top level is of a member that a target has a field for
+	wanted  []wish // the fields that the value on the top level is for
 	items   int    // of the list that is kept
 	foreign bool   // an item that is no string and not null has been kept
 
@@ -76,9 +76,20 @@ type Reader struct {
 }
 
 type target struct {
-	into  any
-	names [][]byte
-	err   error
+	fields []field
+	err    error
+}
+
+// field is one of a struct, and the name of its member.
+type field struct {
+	name []byte
+	into any
+}
+
+// wish is a field that a value is for.
+type wish struct {
+	of   *target
+	into any
 }
 
 type state uint8
@@ -103,13 +114,18 @@ const (
 func NewReader(extent Extent, targets ...any) *Reader {
 	r := &Reader{extent: extent}
 	for _, into := range targets {
-		t := target{into: into}
-		for field := range reflect.TypeOf(into).Elem().Fields() {
-			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-			if name == "" {
-				name = field.Name
+		var t target
+		of := reflect.ValueOf(into).Elem()
+		for k := range of.NumField() {
+			is := of.Type().Field(k)
+			name, _, _ := strings.Cut(is.Tag.Get("json"), ",")
+			if !is.IsExported() || name == "-" {
+				continue
 			}
-			t.names = append(t.names, []byte(name))
+			if name == "" {
+				name = is.Name
+			}
+			t.fields = append(t.fields, field{[]byte(name), of.Field(k).Addr().Interface()})
 		}
 		r.targets = append(r.targets, t)
 	}
@@ -219,10 +235,10 @@ func (r *Reader) begin(c byte) {
 		}
 	case r.depth == 1 && r.inObject():
 		r.kept, r.items, r.foreign = r.kept[:0], 0, false
-		r.wanted = r.fits()
+		r.fit()
 	}
-	r.keeping = r.wanted && r.depth == 1
-	if r.wanted && r.depth == 2 && len(r.kept) > 0 && r.kept[0] == '[' {
+	r.keeping = len(r.wanted) > 0 && r.depth == 1
+	if len(r.wanted) > 0 && r.depth == 2 && len(r.kept) > 0 && r.kept[0] == '[' {
 		r.keepItem(c)
 	}
 	switch c {
@@ -297,7 +313,7 @@ func (r *Reader) close(c byte) {
 		return
 	}
 	r.depth--
-	if r.wanted && r.depth == 1 {
+	if len(r.wanted) > 0 && r.depth == 1 {
 		r.kept = append(r.kept, c)
 	}
 	r.valueEnds()
@@ -311,52 +327,45 @@ func (r *Reader) valueEnds() {
 		r.state = done
 		return
 	case 1:
-		if r.wanted {
+		if len(r.wanted) > 0 {
 			r.decode()
 		}
-		r.wanted = false
+		r.wanted = r.wanted[:0]
 	}
 	r.state = afterValue
 }
 
-// fits reports whether a target has a field for the last name.
-func (r *Reader) fits() bool {
+// fit finds the fields that the last name is of.
+func (r *Reader) fit() {
+	r.wanted = r.wanted[:0]
 	if len(r.name) > maxName {
-		return false
+		return
 	}
 	name := r.name[1 : len(r.name)-1]
 	if bytes.ContainsFunc(name, func(c rune) bool { return c == '\\' || c >= utf8.RuneSelf }) {
 		var decoded string
 		if json.Unmarshal(r.name, &decoded) != nil {
-			return false
+			return
 		}
 		name = []byte(decoded)
 	}
 	for k := range r.targets {
-		if r.targets[k].has(name) {
-			return true
-		}
-	}
-	return false
-}
-
-func (t *target) has(name []byte) bool {
-	for _, n := range t.names {
-		if bytes.EqualFold(n, name) { // as encoding/json does
-			return true
-		}
-	}
-	return false
-}
-
-// decode decodes the member that is kept.
-func (r *Reader) decode() {
-	doc := make([]byte, 0, len(r.name)+len(r.kept)+3)
-	doc = append(append(append(append(append(doc, '{'), r.name...), ':'), r.kept...), '}')
-	for k := range r.targets {
 		t := &r.targets[k]
-		if err := json.Unmarshal(doc, t.into); err != nil && t.err == nil {
-			t.err = err
+		for _, f := range t.fields {
+			if bytes.EqualFold(f.name, name) { // as encoding/json does
+				r.wanted = append(r.wanted, wish{t, f.into})
+				break
+			}
+		}
+	}
+}
+
+// decode decodes the value that is kept. encoding/json does the same with a field when it
+// decodes the whole document, save that it stops where a type refuses to decode itself.
+func (r *Reader) decode() {
+	for _, w := range r.wanted {
+		if err := json.Unmarshal(r.kept, w.into); err != nil && w.of.err == nil {
+			w.of.err = err
 		}
 	}
 	if cap(r.kept) > maxName {

@@ -180,3 +180,25 @@ func (e *endless) Read(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+// However often a member is repeated, each time costs about what its value does.
+func TestRepeatedMembersAreCheap(t *testing.T) {
+	for name, unit := range map[string]string{
+		"text": `"error":"a",`, "null": `"list":null,`, "number": `"count":1,`, "list": `"list":["a"],`, "time": `"at":"2026-01-02T03:04:05Z",`,
+		"other": `"count":true,`, "none": `"errors":1,`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			const times = 1000
+			raw := []byte(`{` + strings.Repeat(unit, times) + `"error":"no"}`)
+			n := testing.AllocsPerRun(5, func() {
+				var w words
+				var m mixed
+				_, _ = NewReader(Whole, &w, &m).Write(raw)
+			}) / times
+			if n > 4.5 {
+				t.Errorf("each takes %.1f allocations", n)
+			}
+			t.Logf("%.1f", n)
+		})
+	}
+}

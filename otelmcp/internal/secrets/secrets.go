@@ -26,29 +26,31 @@ const (
 	// shortest is how many letters and digits a secret has that is found within a text.
 	// A shorter one is found only where it is the whole text.
 	shortest = 6
-	// maxSecret caps how much of a secret is known, in bytes. Tokens are shorter.
-	maxSecret = 16 << 10
+	// maxEnd caps, in bytes, what is known of each end of a secret that is longer than
+	// two of them, so that one secret takes a small part of a Set.
+	maxEnd = 1 << 10
 	// maxPieces caps what a Set keeps, in hashes of eight bytes. Of more, the oldest
 	// secrets are forgotten.
-	maxPieces = 16 << 10
+	maxPieces = 8 << 10
 )
 
 var seed = maphash.MakeSeed()
 
 // Set is a set of secrets. The zero value is empty. It is safe for concurrent use.
 type Set struct {
-	mu     sync.Mutex
+	mu     sync.RWMutex
 	known  []secret       // the oldest first
 	pieces map[uint64]int // how many known secrets have that piece
 	total  int            // of pieces
-	// lengths has a bit for each length of pieces that are shorter than piece.
-	lengths uint32
+	// lengths is how many known secrets have one piece of that many letters and digits.
+	lengths [piece + 1]int
 }
 
 // secret is what is known of one.
 type secret struct {
 	whole  uint64
 	pieces []uint64
+	length int // of the only piece, in letters and digits; 0 where there are more, or none
 }
 
 // Add makes text known. Text that is empty is none.
@@ -56,33 +58,40 @@ func (s *Set) Add(text string) {
 	if text == "" {
 		return
 	}
-	text = text[:min(len(text), maxSecret)]
 	whole := maphash.String(seed, text)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for k := range s.known {
+	for k := len(s.known) - 1; k >= 0; k-- {
 		if known := s.known[k]; known.whole == whole {
 			s.known = append(append(s.known[:k], s.known[k+1:]...), known)
 			return
 		}
 	}
-	s.insert(secret{whole, append(s.cut(letters(text)), whole)})
+	one := secret{whole: whole}
+	if len(text) > 2*maxEnd {
+		one.cut(letters(text[:maxEnd]))
+		text = text[len(text)-maxEnd:]
+	}
+	one.cut(letters(text))
+	one.pieces = append(one.pieces, whole)
+	s.insert(one)
 }
 
-// cut hashes the pieces of what letters returned.
-func (s *Set) cut(plain []byte) (hashes []uint64) {
+// cut adds the hashes of the pieces of what letters returned.
+func (one *secret) cut(plain []byte) {
 	switch {
 	case len(plain) < shortest:
-		return nil
+		return
 	case len(plain) <= piece:
-		s.lengths |= 1 << len(plain)
-		return []uint64{maphash.Bytes(seed, plain)}
+		one.length = len(plain)
+		one.pieces = append(one.pieces, maphash.Bytes(seed, plain))
+		return
 	}
 	last := len(plain) - piece
 	for at := 0; at < last; at += stride {
-		hashes = append(hashes, maphash.Bytes(seed, plain[at:at+piece]))
+		one.pieces = append(one.pieces, maphash.Bytes(seed, plain[at:at+piece]))
 	}
-	return append(hashes, maphash.Bytes(seed, plain[last:]))
+	one.pieces = append(one.pieces, maphash.Bytes(seed, plain[last:]))
 }
 
 func (s *Set) insert(one secret) {
@@ -92,6 +101,7 @@ func (s *Set) insert(one secret) {
 	for _, h := range one.pieces {
 		s.pieces[h]++
 	}
+	s.lengths[one.length]++
 	s.known = append(s.known, one)
 	for s.total += len(one.pieces); s.total > maxPieces; {
 		oldest := s.known[0]
@@ -101,6 +111,7 @@ func (s *Set) insert(one secret) {
 				delete(s.pieces, h)
 			}
 		}
+		s.lengths[oldest.length]--
 		s.total -= len(oldest.pieces)
 		s.known[0] = secret{}
 		s.known = s.known[1:]
@@ -112,8 +123,8 @@ func (s *Set) In(text string) bool {
 	if text == "" {
 		return false
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	if len(s.known) == 0 {
 		return false
 	}
@@ -136,7 +147,7 @@ func (s *Set) In(text string) bool {
 // found reports whether a piece of a secret is in what letters returned.
 func (s *Set) found(plain []byte) bool {
 	for n := shortest; n <= piece; n++ {
-		if n < piece && s.lengths&(1<<n) == 0 {
+		if n < piece && s.lengths[n] == 0 {
 			continue
 		}
 		for at := 0; at+n <= len(plain); at++ {

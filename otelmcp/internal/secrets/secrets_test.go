@@ -111,3 +111,40 @@ func TestSetIsBounded(t *testing.T) {
 	}
 	runtime.KeepAlive(&s)
 }
+
+// A long secret takes a small part of a Set, and is known by its ends.
+func TestLongSecretsLeaveRoom(t *testing.T) {
+	var s Set
+	s.Add(token(0))
+	for n := range 10 {
+		var long strings.Builder
+		for k := range 400 {
+			long.WriteString(token(1000*(n+1) + k))
+		}
+		s.Add(long.String())
+		for _, end := range []string{long.String()[:15], long.String()[900:1000], long.String()[long.Len()-1000:], long.String()[long.Len()-15:]} {
+			if !s.In("x" + end) {
+				t.Errorf("%q is not found", end)
+			}
+		}
+	}
+	if !s.In(token(0)) {
+		t.Error("long secrets have driven a short one out")
+	}
+}
+
+// What is forgotten costs nothing any more.
+func TestForgottenLengths(t *testing.T) {
+	var s Set
+	for n := shortest; n <= piece; n++ {
+		s.Add(strings.Repeat("k", n))
+	}
+	for n := range 5000 {
+		s.Add(token(n))
+	}
+	for n := shortest; n < piece; n++ {
+		if s.lengths[n] != 0 {
+			t.Errorf("%d secrets of %d letters are remembered", s.lengths[n], n)
+		}
+	}
+}

@@ -7,14 +7,15 @@ package scrub
 
 import "strings"
 
-// commands are those with an option for a secret that another command has for something else. A pair is a secret
-// only if it has a colon, since without one it is a user's name; attached is the option that its value follows
-// without a space.
-var commands = [...]struct {
-	name, options, attached string
-	pair                    bool
-	bundles                 bool // -u may be the last of several letters
-}{
+// command is one with options for a secret that another command has for something else.
+type command struct {
+	name, options string
+	attached      string // the option that its value follows without a space
+	pair          bool   // the value is a secret only if it has a colon, since without one it is a user's name
+	bundles       bool   // -u may be the last of several letters
+}
+
+var commands = [...]command{
 	{name: "curl", options: "u user U proxy-user", attached: "u", pair: true, bundles: true},
 	{name: "http", options: "a auth", pair: true},
 	{name: "mysql", attached: "p"},
@@ -45,7 +46,7 @@ func (s *scanner) option(i, j int) (next int) {
 	if SensitiveKey(t[j:k]) {
 		return s.argument(j, k)
 	}
-	bundle := j-i == 1 && t[k-1] == 'u' && k-j <= longestBundle && allLetters(t[j:k]) // curl -sSu
+	bundle := j-i == 1 && isBundle(t[j:k]) // curl -sSu
 	if !bundle && !strings.HasPrefix(t[j:], "auth") && !strings.HasPrefix(t[j:], "user") && !strings.HasPrefix(t[j:], "proxy-user") &&
 		strings.IndexByte("uUapPw", t[j]) < 0 {
 		return i
@@ -57,7 +58,7 @@ func (s *scanner) option(i, j int) (next int) {
 			continue
 		}
 		v := k
-		if !hasWord(c.options, t[j:k]) && (!bundle || !c.bundles) {
+		if !c.takes(t[j:k], j-i) {
 			if c.attached == "" || j-i != 1 || k == j+1 || t[j] != c.attached[0] {
 				continue
 			}
@@ -72,8 +73,7 @@ func (s *scanner) option(i, j int) (next int) {
 			}
 			return s.value(v, ' ', false, true, nil)
 		}
-		// A colon at the end has no password after it: it may be that of the next pair.
-		if end := s.argumentEnd(v); v < end && strings.IndexByte(t[v:end-1], ':') >= 0 && !isDigits(t[v:end]) {
+		if end := s.argumentEnd(v); isPair(t[v:end]) {
 			return s.add(v, end)
 		}
 	}
@@ -137,18 +137,6 @@ func (s *scanner) argumentEnd(v int) int {
 	return end
 }
 
-// longestBundle is the longest of options of one letter that are written as one.
-const longestBundle = 8
-
-func allLetters(v string) bool {
-	for i := range len(v) {
-		if !isLetter(v[i]) {
-			return false
-		}
-	}
-	return true
-}
-
 // commandLine is what the scan knows of the commands before an option. It reads each byte once at the most.
 type commandLine struct {
 	seen  int                // what is before here was read
@@ -159,16 +147,10 @@ type commandLine struct {
 // read goes on to i, with what may matter to an option there.
 func (l *commandLine) read(t string, i int) {
 	for p := max(l.seen, i-decideWithin); p < i; p++ {
-		switch t[p] {
-		case '|', ';':
+		if t[p] == '|' || t[p] == ';' {
 			l.start = p + 1
-		case 'c', 'h', 'm', 's', 'r', 'l', 'p', 'C', 'H', 'M', 'S', 'R', 'L', 'P':
-			for n := range commands {
-				name := commands[n].name
-				if end := p + len(name); t[p]|0x20 == name[0] && end <= len(t) && strings.EqualFold(t[p:end], name) {
-					l.last[n] = end
-				}
-			}
+		} else if n := commandAt(t, p); n >= 0 {
+			l.last[n] = p + len(commands[n].name)
 		}
 	}
 	l.seen = max(l.seen, i)

@@ -16,7 +16,7 @@ const (
 	NoRole      Role = iota
 	NamesMember      // the value is the name of what another member holds: "name", "key"
 	HoldsValue       // another member may name the value: "value", "data"
-	HoldsCode        // the value is a secret if [IsCode] reports that it looks like one: "code", "sig"
+	HoldsCode        // [Code] tells what of the value is a secret: "code", "sig"
 )
 
 // RoleOf returns the role of a member with this name, in any case and with any of _ - . or nothing between the words.
@@ -213,11 +213,11 @@ func (s *scanner) code(start, v int, sep byte) (next int) {
 	if v = s.spaces(v); v < len(t) && isQuote(t[v]) {
 		v++
 	}
-	value := codeIn(t[v:])
-	end := v + len(value)
-	if end+1 < len(t) && t[end] == ':' && !isSpace(t[end+1]) {
+	value, isName := codeIn(t[v:])
+	if isName {
 		return after
 	}
+	end := v + len(value)
 	value = strings.TrimRight(value, ".")
 	inForm := sep == '=' && (start > 0 && t[start-1] == '&' || end < len(t) && t[end] == '&')
 	if isOpaque(value) || inForm && len(value) >= 16 && hasUpper(value[1:]) && strings.IndexFunc(value, isLower) >= 0 {
@@ -228,14 +228,21 @@ func (s *scanner) code(start, v int, sep byte) (next int) {
 
 func isLower(r rune) bool { return r >= 'a' && r <= 'z' }
 
-// codeIn returns what of t is in the alphabets of codes.
-func codeIn(t string) string {
+// codeIn returns what t begins with of the alphabets of codes, and whether that is a name with a value after it.
+func codeIn(t string) (code string, isName bool) {
 	end := 0
 	for end < len(t) && end < 2*decideWithin && (inAlphabets[t[end]]&base64s != 0 || strings.IndexByte(".~%", t[end]) >= 0) {
 		end++
 	}
-	return t[:end]
+	return t[:end], end+1 < len(t) && t[end] == ':' && !isSpace(t[end+1])
 }
 
-// IsCode reports whether the value of a member that [HoldsCode] looks like one that a machine made.
-func IsCode(value string) bool { return isOpaque(strings.TrimRight(codeIn(value), ".")) }
+// Code returns how many bytes of the value of a member that [HoldsCode] are a secret: those it begins with that look
+// like what a machine made.
+func Code(value string) int {
+	code, isName := codeIn(value)
+	if code = strings.TrimRight(code, "."); isName || !isOpaque(code) {
+		return 0
+	}
+	return len(code)
+}

@@ -38,9 +38,11 @@ const (
 	noteTail = "B]"
 )
 
+// Slack is how many bytes of a text are looked at beyond the cap.
+const Slack = 4096
+
 const (
-	// slack is how much of a text is looked at beyond the cap.
-	slack = 4096
+	slack = Slack
 	// margin is how much of the end of a text that goes on beyond that is never shown, because a credential
 	// that begins there may not be recognizable yet.
 	margin = 256

@@ -131,8 +131,12 @@ func TestValue(t *testing.T) {
 		{
 			"names of secrets in any case", decode(t, `[{"Param":"password","VALUE":"x"},{"parameter":"password","value":"x"},{"property":"api_key","va-lue":"x"},{"option":"password","data":{"a":"b"}},{"setting":"token","content":"x"},{"setting":"city","value":"Oslo"}]`),
 			[]any{
-				map[string]any{"Param": "password", "VALUE": "[REDACTED]"}, map[string]any{"parameter": "password", "value": "[REDACTED]"}, map[string]any{"property": "api_key", "va-lue": "[REDACTED]"},
-				map[string]any{"option": "password", "data": "[REDACTED]"}, map[string]any{"setting": "token", "content": "[REDACTED]"}, map[string]any{"setting": "city", "value": "Oslo"},
+				map[string]any{"Param": "password", "VALUE": "[REDACTED]"},
+				map[string]any{"parameter": "password", "value": "[REDACTED]"},
+				map[string]any{"property": "api_key", "va-lue": "[REDACTED]"},
+				map[string]any{"option": "password", "data": "[REDACTED]"},
+				map[string]any{"setting": "token", "content": "[REDACTED]"},
+				map[string]any{"setting": "city", "value": "Oslo"},
 			},
 		},
 		{
@@ -142,15 +146,25 @@ func TestValue(t *testing.T) {
 		{
 			"arguments", decode(t, `[["curl","-u","bob:hunter2"],["/usr/bin/curl","-sSu","bob:hunter2","https://h/"],["curl","-ubob:hunter2"],["curl","--user=bob:hunter2"],["mysql","-u","root","-phunter2"],["docker","login","-u","bob","-p","hunter2"],["redis-cli","-a","hunter2"]]`),
 			[]any{
-				[]any{"curl", "-u", "[REDACTED]"}, []any{"/usr/bin/curl", "-sSu", "[REDACTED]", "https://h/"}, []any{"curl", "-u[REDACTED]"}, []any{"curl", "--user=[REDACTED]"},
-				[]any{"mysql", "-u", "root", "-p[REDACTED]"}, []any{"docker", "login", "-u", "bob", "-p", "[REDACTED]"}, []any{"redis-cli", "-a", "[REDACTED]"},
+				[]any{"curl", "-u", "[REDACTED]"},
+				[]any{"/usr/bin/curl", "-sSu", "[REDACTED]", "https://h/"},
+				[]any{"curl", "-u[REDACTED]"},
+				[]any{"curl", "--user=[REDACTED]"},
+				[]any{"mysql", "-u", "root", "-p[REDACTED]"},
+				[]any{"docker", "login", "-u", "bob", "-p", "[REDACTED]"},
+				[]any{"redis-cli", "-a", "[REDACTED]"},
 			},
 		},
 		{
 			"arguments that stay", decode(t, `[["curl","-u","bob","-v"],["docker","run","-u","1000:1000","-p","8080:80"],["mkdir","-p","a/b"],["curl","x","|","nc","-u","a:b"],["--password",true],["--password",null,"x"],["a","-b"]]`),
 			[]any{
-				[]any{"curl", "-u", "bob", "-v"}, []any{"docker", "run", "-u", "1000:1000", "-p", "8080:80"}, []any{"mkdir", "-p", "a/b"}, []any{"curl", "x", "|", "nc", "-u", "a:b"},
-				[]any{"--password", true}, []any{"--password", nil, "x"}, []any{"a", "-b"},
+				[]any{"curl", "-u", "bob", "-v"},
+				[]any{"docker", "run", "-u", "1000:1000", "-p", "8080:80"},
+				[]any{"mkdir", "-p", "a/b"},
+				[]any{"curl", "x", "|", "nc", "-u", "a:b"},
+				[]any{"--password", true},
+				[]any{"--password", nil, "x"},
+				[]any{"a", "-b"},
 			},
 		},
 		{"lists of secrets", decode(t, `[["--password",["hunter2"]],["x","--password",["hunter2"],"y"],["Cookie",{"a":"b"}]]`), []any{[]any{"--password", "[REDACTED]"}, []any{"x", "--password", "[REDACTED]", "y"}, []any{"Cookie", "[REDACTED]"}}},

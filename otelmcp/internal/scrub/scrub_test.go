@@ -460,7 +460,7 @@ func TestHostileIsCheap(t *testing.T) {
 		t.Skip("measures time")
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	const size, most = 1 << 14, 80
+	const size, most = 1 << 14, 60
 	repeat := func(unit string) string { return strings.Repeat(unit, size/len(unit)) }
 	ordinary := repeat("tool failed: dial tcp 127.0.0.1:8080 (user=bob), see https://h.example/a_b. ")
 	best := func(a time.Duration, s string) time.Duration {

@@ -359,7 +359,7 @@ func TestEdges(t *testing.T) {
 		}
 		for _, limit := range []int{64, 200} {
 			for off := -len(secret) - 3; off <= 3; off += 1 + len(secret)/20 {
-				for _, edge := range []int{limit, limit + slack, limit + slack - margin} {
+				for _, edge := range []int{limit, limit + Slack, limit + Slack - margin} {
 					n := edge + off
 					if n < 0 {
 						continue

@@ -6,9 +6,9 @@
 //
 // Every string, and every name of a member, goes through package scrub and then through the operator's own scrubber.
 // A value whose name says that it is a secret is redacted whole; so are the value in {"name": "password", "value": "x"} and what follows
-// an option such as "--password" in a list. What is cut is said where it was cut: strings end in "…[+123B]", a
+// an option such as "--password" in a list, or "-u" after "curl". What is cut is said where it was cut: strings end in "…[+123B]", a
 // list in an element "…[+7 more]", an object in a member "…": "[+7 keys]", and one of them that is nested too
-// deep is such a note itself. The same content always becomes the same value.
+// deep is such a note itself. So is what stands after as much as may be scrubbed, however little of it was kept. The same content always becomes the same value.
 package content
 
 import (
@@ -24,14 +24,14 @@ import (
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
 )
 
-// Limits bound a value, in bytes. PerValue bounds each string, Total the whole: the bytes of keys and strings
-// and a few for each element. A limit that is not positive stands for the default.
-type Limits struct{ PerValue, Total int }
+// limits bound a value, in bytes. perValue bounds each string, total the whole: the bytes of keys and strings
+// and a few for each element. Both are positive.
+type limits struct{ perValue, total int }
 
-// The defaults, and what the bounds on bytes leave open.
+// The bounds of a value.
 const (
-	DefaultPerValue = 4 << 10
-	DefaultTotal    = 16 << 10
+	DefaultPerValue = 4 << 10  // bytes of each string
+	DefaultTotal    = 16 << 10 // bytes of keys and strings, and a few for each element
 
 	MaxDepth    = 16  // levels of lists and objects
 	MaxElements = 128 // of one list or object
@@ -55,21 +55,28 @@ const (
 	suffix = 4 // bytes of a number that tells keys apart
 	// lead is how much more than fits the operator's scrubber sees of a string.
 	lead = 1 << 10
+	// readFactor is how many bytes are scrubbed for each byte of the total: what is redacted is short, however long it was.
+	readFactor = 4
 )
 
 // Value makes an attribute value of v: decoded JSON (map[string]any, []any, string, float64, bool, nil,
 // json.Number) as it is, anything else by way of its JSON. It also returns how many bytes of v are not in
 // it, a lower bound when much more than fits is missing; what was redacted does not count. ask, which may be nil, is
 // the operator's scrubber: it is given each string and each name when it is scrubbed, and must not panic.
-func Value(v any, l Limits, ask func(string) string) (attribute.Value, int) {
-	if l.PerValue <= 0 {
-		l.PerValue = DefaultPerValue
-	}
-	if l.Total <= 0 {
-		l.Total = DefaultTotal
-	}
-	b := builder{perValue: l.PerValue, left: l.Total, ask: ask, budget: more}
-	if l.Total < smallest+costString {
+func Value(v any, ask func(string) string) (attribute.Value, int) {
+	return within(v, limits{DefaultPerValue, DefaultTotal}, ask)
+}
+
+// Size returns about how many bytes v has, a lower bound if they are many, for content that is left out.
+func Size(v any) int {
+	b := builder{budget: more}
+	return b.size(v, 0)
+}
+
+// within is [Value] with other bounds.
+func within(v any, l limits, ask func(string) string) (attribute.Value, int) {
+	b := builder{perValue: l.perValue, left: l.total, ask: ask, budget: more, unread: readFactor*l.total + scrub.Slack}
+	if l.total < smallest+costString {
 		s, ok := v.(string)
 		if !ok {
 			return attribute.Value{}, b.size(v, 0)
@@ -87,6 +94,7 @@ func Value(v any, l Limits, ask func(string) string) (attribute.Value, int) {
 type builder struct {
 	perValue int
 	left     int // bytes that may still be used
+	unread   int // bytes that may still be scrubbed
 	cut      int
 	ask      func(string) string
 	budget   int // nodes that size may still visit
@@ -182,19 +190,32 @@ func (b *builder) str(s string) attribute.Value {
 // text returns s scrubbed, by the operator too, in at most limit bytes.
 func (b *builder) text(s string, limit int) (string, int) {
 	if b.ask == nil {
+		b.reads(s, limit)
 		return scrub.Capped(s, limit, 0)
 	}
+	b.reads(s, limit+lead)
 	head, cut := scrub.Head(s, limit+lead)
-	return scrub.Capped(b.ask(head), limit, cut)
+	head = b.ask(head)
+	b.reads(head, limit)
+	return scrub.Capped(head, limit, cut)
 }
+
+// reads counts what is scrubbed of s to have limit bytes.
+func (b *builder) reads(s string, limit int) { b.unread -= min(len(s), limit+scrub.Slack) }
+
+// full reports whether no more elements fit.
+func (b *builder) full() bool { return b.left < smallest || b.unread <= 0 }
 
 // name returns the name of a member scrubbed, by the operator too.
 func (b *builder) name(k string) string {
+	b.reads(k, MaxKey)
 	name := scrub.Name(k, MaxKey)
 	if b.ask == nil {
 		return name
 	}
-	return scrub.Name(b.ask(name), MaxKey)
+	name = b.ask(name)
+	b.reads(name, MaxKey)
+	return scrub.Name(name, MaxKey)
 }
 
 func (b *builder) redacted() attribute.Value {
@@ -229,20 +250,28 @@ func (b *builder) list(v []any, depth int) attribute.Value {
 		return note
 	}
 	out := make([]attribute.Value, 0, min(len(v), MaxElements)+1)
-	secret := false // the next string is one
+	var args scrub.Arguments
+	named := len(v) == 2 && isName(v[0])
 	for i, e := range v {
-		if i == MaxElements || b.left < smallest {
+		if i == MaxElements || b.full() {
 			break
 		}
 		s, isString := e.(string)
-		if secret && isString {
-			out = append(out, b.redacted())
-			secret = false
-			continue
+		secret, from := false, len(s)
+		if isString {
+			from = args.Next(s)
+			secret = from == 0
+		} else {
+			secret = args.Skip()
 		}
-		out = append(out, b.value(e, depth+1))
-		secret = isString && (strings.HasPrefix(s, "-") || len(v) == 2 && i == 0) && len(s) <= MaxKey &&
-			!strings.Contains(s, "=") && scrub.SensitiveKey(s)
+		switch {
+		case (secret || named && i == 1) && holds(e):
+			out = append(out, b.redacted())
+		case from < len(s):
+			out = append(out, b.str(s[:from]+scrub.Redacted))
+		default:
+			out = append(out, b.value(e, depth+1))
+		}
 	}
 	if rest := v[len(out):]; len(rest) > 0 {
 		for i := range rest {
@@ -269,9 +298,12 @@ func (b *builder) object(v map[string]any, depth int) attribute.Value {
 	}
 	keys := firstKeys(v)
 	out := make([]attribute.KeyValue, 0, len(keys)+1)
-	named := namesSecret(v)
+	named := namesSecret(v, keys)
 	changed := false
 	for _, k := range keys {
+		if b.unread <= 0 {
+			break
+		}
 		name := b.name(k)
 		if b.left < len(name)+suffix+costKey+smallest {
 			break
@@ -284,9 +316,12 @@ func (b *builder) object(v map[string]any, depth int) attribute.Value {
 		b.cut += max(len(k)-len(name), 0)
 		b.left -= len(name) + costKey
 		var val attribute.Value
-		if e != nil && e != "" && (secretKey(k, e) || named && isValueKey(k)) {
+		switch role := scrub.RoleOf(k); {
+		case e != nil && e != "" && (secretKey(k, e) || named && role == scrub.HoldsValue):
 			val = b.redacted()
-		} else {
+		case role == scrub.HoldsCode:
+			val = b.value(withoutCode(e), depth+1)
+		default:
 			val = b.value(e, depth+1)
 		}
 		out = append(out, attribute.KeyValue{Key: attribute.Key(name), Value: val})
@@ -360,28 +395,38 @@ func secretKey(key string, v any) bool {
 	return false
 }
 
-// namesSecret reports whether v is a pair like {"name": "password", "value": "x"}.
-func namesSecret(v map[string]any) bool {
-	if len(v) > 16 {
-		return false
-	}
-	for k, e := range v {
-		switch strings.ToLower(k) {
-		case "name", "key", "header", "field", "variable", "id":
-			if s, ok := e.(string); ok && len(s) <= MaxKey && scrub.SensitiveKey(s) {
-				return true
-			}
+// namesSecret reports whether v is a pair like {"name": "password", "value": "x"}. keys are the first ones of v.
+func namesSecret(v map[string]any, keys []string) bool {
+	for _, k := range keys {
+		if scrub.RoleOf(k) == scrub.NamesMember && isName(v[k]) {
+			return true
 		}
 	}
 	return false
 }
 
-func isValueKey(k string) bool {
-	switch strings.ToLower(k) {
-	case "value", "values", "val", "content", "data":
-		return true
+// isName reports whether v is the name of a secret.
+func isName(v any) bool {
+	s, ok := v.(string)
+	return ok && len(s) <= MaxKey && !strings.Contains(s, "=") && scrub.SensitiveKey(s)
+}
+
+// holds reports whether v may be a secret at all.
+func holds(v any) bool {
+	_, isBool := v.(bool)
+	return v != nil && v != "" && !isBool
+}
+
+// withoutCode redacts the code that a string begins with.
+func withoutCode(v any) any {
+	s, ok := v.(string)
+	if !ok {
+		return v
 	}
-	return false
+	if n := scrub.Code(s); n > 0 {
+		return scrub.Redacted + s[n:]
+	}
+	return v
 }
 
 // size returns about how many bytes of JSON v is, as far as the budget goes.

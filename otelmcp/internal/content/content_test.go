@@ -11,12 +11,15 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/attribute"
+
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/scrub"
 )
 
 // plain turns a value back into what JSON would make of it.
@@ -75,7 +78,7 @@ func decode(t *testing.T, s string) any {
 	return v
 }
 
-var roomy = Limits{PerValue: 1000, Total: 100000}
+var roomy = limits{1000, 100000}
 
 type point struct {
 	X, Y     int
@@ -125,6 +128,46 @@ func TestValue(t *testing.T) {
 			"named secrets", decode(t, `[{"name":"Authorization","value":"x"},{"key":"city","value":"Oslo"}]`),
 			[]any{map[string]any{"name": "Authorization", "value": "[REDACTED]"}, map[string]any{"key": "city", "value": "Oslo"}},
 		},
+		{
+			"names of secrets in any case", decode(t, `[{"Param":"password","VALUE":"x"},{"parameter":"password","value":"x"},{"property":"api_key","va-lue":"x"},{"option":"password","data":{"a":"b"}},{"setting":"token","content":"x"},{"setting":"city","value":"Oslo"}]`),
+			[]any{
+				map[string]any{"Param": "password", "VALUE": "[REDACTED]"},
+				map[string]any{"parameter": "password", "value": "[REDACTED]"},
+				map[string]any{"property": "api_key", "va-lue": "[REDACTED]"},
+				map[string]any{"option": "password", "data": "[REDACTED]"},
+				map[string]any{"setting": "token", "content": "[REDACTED]"},
+				map[string]any{"setting": "city", "value": "Oslo"},
+			},
+		},
+		{
+			"codes", decode(t, `[{"code":"SplxlOBeZQQYbYS6WxSbIA9k2"},{"sig":"Zm9vYmFyYmF6cXV4MTIzNDU2Nzg5MA== x"},{"Code":"ECONNREFUSED","signature":"func(a int) error"},{"code":-32601}]`),
+			[]any{map[string]any{"code": "[REDACTED]"}, map[string]any{"sig": "[REDACTED] x"}, map[string]any{"Code": "ECONNREFUSED", "signature": "func(a int) error"}, map[string]any{"code": -32601.0}},
+		},
+		{
+			"arguments", decode(t, `[["curl","-u","bob:hunter2"],["/usr/bin/curl","-sSu","bob:hunter2","https://h/"],["curl","-ubob:hunter2"],["curl","--user=bob:hunter2"],["mysql","-u","root","-phunter2"],["docker","login","-u","bob","-p","hunter2"],["redis-cli","-a","hunter2"]]`),
+			[]any{
+				[]any{"curl", "-u", "[REDACTED]"},
+				[]any{"/usr/bin/curl", "-sSu", "[REDACTED]", "https://h/"},
+				[]any{"curl", "-u[REDACTED]"},
+				[]any{"curl", "--user=[REDACTED]"},
+				[]any{"mysql", "-u", "root", "-p[REDACTED]"},
+				[]any{"docker", "login", "-u", "bob", "-p", "[REDACTED]"},
+				[]any{"redis-cli", "-a", "[REDACTED]"},
+			},
+		},
+		{
+			"arguments that stay", decode(t, `[["curl","-u","bob","-v"],["docker","run","-u","1000:1000","-p","8080:80"],["mkdir","-p","a/b"],["curl","x","|","nc","-u","a:b"],["--password",true],["--password",null,"x"],["a","-b"]]`),
+			[]any{
+				[]any{"curl", "-u", "bob", "-v"},
+				[]any{"docker", "run", "-u", "1000:1000", "-p", "8080:80"},
+				[]any{"mkdir", "-p", "a/b"},
+				[]any{"curl", "x", "|", "nc", "-u", "a:b"},
+				[]any{"--password", true},
+				[]any{"--password", nil, "x"},
+				[]any{"a", "-b"},
+			},
+		},
+		{"lists of secrets", decode(t, `[["--password",["hunter2"]],["x","--password",["hunter2"],"y"],["Cookie",{"a":"b"}]]`), []any{[]any{"--password", "[REDACTED]"}, []any{"x", "--password", "[REDACTED]", "y"}, []any{"Cookie", "[REDACTED]"}}},
 		{"options", decode(t, `["--password","x","--user","bob","--token=y"]`), []any{"--password", "[REDACTED]", "--user", "bob", "--token=[REDACTED]"}},
 		{"pair", decode(t, `["Cookie","x"]`), []any{"Cookie", "[REDACTED]"}},
 		{"struct", point{1, 2, "x", []string{"a"}}, map[string]any{"X": int64(1), "Y": int64(2), "Password": "[REDACTED]", "Tags": []any{"a"}}},
@@ -138,7 +181,7 @@ func TestValue(t *testing.T) {
 		{"nan inside", []float64{math.NaN()}, "[no JSON: []float64]"},
 		{"keys", map[string]any{"a\nb": 1.0, "a\tb": 2.0, "x\u202ey": 3.0, "…": 4.0}, map[string]any{"a b": 2.0, "a b#2": 1.0, "x\uFFFDy": 3.0, "…": 4.0}},
 	} {
-		got, cut := Value(c.in, roomy, nil)
+		got, cut := within(c.in, roomy, nil)
 		if !reflect.DeepEqual(plain(got), c.want) || cut != 0 {
 			t.Errorf("%s: cut %d\n got %#v\nwant %#v", c.name, cut, plain(got), c.want)
 		}
@@ -147,12 +190,12 @@ func TestValue(t *testing.T) {
 
 func TestCuts(t *testing.T) {
 	long := strings.Repeat("x", 5000)
-	v, cut := Value(map[string]any{"a": long, "b": "short"}, roomy, nil)
+	v, cut := within(map[string]any{"a": long, "b": "short"}, roomy, nil)
 	a := plain(v).(map[string]any)["a"].(string)
 	if len(a) != 1000 || !strings.HasSuffix(a, fmt.Sprintf("…[+%dB]", cut)) || cut != 5000-1000+len("…[+4009B]") || plain(v).(map[string]any)["b"] != "short" {
 		t.Errorf("%d %d %q", len(a), cut, a[980:])
 	}
-	if v, cut := Value(long, Limits{}, nil); len(v.AsString()) > DefaultPerValue || len(v.AsString()) < DefaultPerValue-1 || cut < 5000-DefaultPerValue {
+	if v, cut := Value(long, nil); len(v.AsString()) > DefaultPerValue || len(v.AsString()) < DefaultPerValue-1 || cut < 5000-DefaultPerValue {
 		t.Errorf("%d %d", len(v.AsString()), cut)
 	}
 
@@ -160,7 +203,7 @@ func TestCuts(t *testing.T) {
 	for i := range list {
 		list[i] = "ab"
 	}
-	v, cut = Value(list, roomy, nil)
+	v, cut = within(list, roomy, nil)
 	if s := v.AsSlice(); len(s) != MaxElements+1 || s[MaxElements].AsString() != "…[+872 more]" || cut != 872*4 {
 		t.Errorf("%v %d", v, cut)
 	}
@@ -168,7 +211,7 @@ func TestCuts(t *testing.T) {
 	for i := range 1000 {
 		m[fmt.Sprintf("k%04d", i)] = "ab"
 	}
-	v, cut = Value(m, roomy, nil)
+	v, cut = within(m, roomy, nil)
 	p := plain(v).(map[string]any)
 	if len(p) != MaxElements+1 || p["…"] != "[+872 keys]" || p["k0127"] != "ab" || cut != 872*(4+5+costKey) {
 		t.Errorf("%v %d", v, cut)
@@ -178,7 +221,7 @@ func TestCuts(t *testing.T) {
 	for range 100 {
 		deep = []any{deep}
 	}
-	v, cut = Value(deep, roomy, nil)
+	v, cut = within(deep, roomy, nil)
 	depth := 0
 	for v.Type() == attribute.SLICE {
 		v = v.AsSlice()[0]
@@ -194,9 +237,9 @@ func TestDeterministic(t *testing.T) {
 	for i := range 3000 {
 		m[fmt.Sprint("key\x00", i)] = map[string]any{"a": strings.Repeat("v", i), "b": []any{i, "x"}, fmt.Sprint("c", i): nil}
 	}
-	want, _ := Value(m, Limits{100, 5000}, nil)
+	want, _ := within(m, limits{100, 5000}, nil)
 	for range 20 {
-		if got, _ := Value(m, Limits{100, 5000}, nil); got != want {
+		if got, _ := within(m, limits{100, 5000}, nil); got != want {
 			t.Fatalf("%v\n%v", got, want)
 		}
 	}
@@ -213,7 +256,7 @@ func TestOperatorsScrubber(t *testing.T) {
 		}
 		return strings.ReplaceAll(text, "bob", "someone")
 	}
-	v, _ := Value(decode(t, `{"a":"hi bob","b":["bob",{"bob":"x"}],"c":"nonsense","d":"token=y","nonsense":true,"password":"p","q":1}`), Limits{50, 1000}, ask)
+	v, _ := within(decode(t, `{"a":"hi bob","b":["bob",{"bob":"x"}],"c":"nonsense","d":"token=y","nonsense":true,"password":"p","q":1}`), limits{50, 4000}, ask)
 	p := plain(v).(map[string]any)
 	if p["a"] != "hi someone" || !reflect.DeepEqual(p["b"], []any{"someone", map[string]any{"someone": "x"}}) || p["d"] != "token=[REDACTED]" {
 		t.Errorf("%v", p)
@@ -232,7 +275,7 @@ func TestOperatorsScrubber(t *testing.T) {
 	}
 	// What it sees is longer than what is kept, so that the cap does not cut what it looks for.
 	secret := strings.Repeat("-", 45) + "bob's number 123456789"
-	v, cut := Value(secret, Limits{50, 1000}, func(s string) string { return strings.ReplaceAll(s, "bob's number 123456789", "?") })
+	v, cut := within(secret, limits{50, 1000}, func(s string) string { return strings.ReplaceAll(s, "bob's number 123456789", "?") })
 	if v.AsString() != strings.Repeat("-", 45)+"?" || cut != 0 {
 		t.Errorf("%q %d", v.AsString(), cut)
 	}
@@ -242,13 +285,13 @@ func TestOperatorsScrubber(t *testing.T) {
 func TestCycles(t *testing.T) {
 	m := map[string]any{"a": "b"}
 	m["self"], m["twin"], m["list"] = m, m, []any{m, m, m}
-	if v, cut := Value(m, roomy, nil); cost(v) > roomy.Total || cut == 0 {
+	if v, cut := within(m, roomy, nil); cost(v) > roomy.total || cut == 0 {
 		t.Errorf("%d %d", cost(v), cut)
 	}
 	type node struct{ Next *node }
 	n := &node{}
 	n.Next = n
-	if v, _ := Value(n, roomy, nil); v.AsString() != "[no JSON: *content.node]" {
+	if v, _ := within(n, roomy, nil); v.AsString() != "[no JSON: *content.node]" {
 		t.Errorf("%v", v)
 	}
 }
@@ -268,7 +311,7 @@ func TestBounds(t *testing.T) {
 		for _, total := range []int{1, 10, 25, 26, 60, 128, 1000, 16384} {
 			for _, per := range []int{1, 100, 1 << 20} {
 				start := time.Now()
-				out, cut := Value(v, Limits{per, total}, nil)
+				out, cut := within(v, limits{per, total}, nil)
 				if d := time.Since(start); d > 5*time.Second {
 					t.Errorf("%s: %v", name, d)
 				}
@@ -276,6 +319,42 @@ func TestBounds(t *testing.T) {
 					t.Errorf("%s %d/%d: %d bytes, %d cut: %v", name, per, total, cost(out), cut, out)
 				}
 			}
+		}
+	}
+}
+
+// What is redacted is short, so the bound on the output does not bound how much is scrubbed.
+func TestScrubbedBytesAreBounded(t *testing.T) {
+	const each = 8 << 10
+	for name, unit := range map[string]string{"escapes": `\u0022password\u0022: \u0022val=`, "percent": "password%3A%27val=", "plain": "password=val,"} {
+		var lists []any
+		for range 10 {
+			lists = append(lists, slices.Repeat([]any{unit + strings.Repeat("val=", each/4)}, 120))
+		}
+		scrubbed := 0
+		v, cut := Value(lists, func(s string) string {
+			scrubbed += len(s)
+			return s
+		})
+		// The operator's scrubber sees a part of what is scrubbed.
+		if most := readFactor*DefaultTotal + scrub.Slack + 2*each; scrubbed > most {
+			t.Errorf("%s: %d bytes of strings were scrubbed, at most %d may be", name, scrubbed, most)
+		}
+		if all := 10 * 120 * each; cut < all-2*(readFactor*DefaultTotal+each) || cut > all*11/10 {
+			t.Errorf("%s: %d of %d bytes are said to be cut", name, cut, all)
+		}
+		if s := v.String(); !strings.Contains(s, "more]") {
+			t.Errorf("%s: no note in %s", name, s[:min(len(s), 300)])
+		}
+		if v, _ := Value(lists, nil); !strings.Contains(v.String(), "more]") {
+			t.Errorf("%s: no note without an operator's scrubber", name)
+		}
+		names := map[string]any{}
+		for i := range 128 {
+			names[fmt.Sprint(i, unit, strings.Repeat("val=", each/4))] = i
+		}
+		if v, cut := Value(names, nil); !strings.Contains(v.String(), "keys]") || cut < 128*each/2 {
+			t.Errorf("%s: names: %d cut", name, cut)
 		}
 	}
 }
@@ -307,27 +386,21 @@ func FuzzValue(f *testing.F) {
 				return v + "\n\xff" + v
 			}
 		}
-		l := Limits{int(per), int(total)}
-		out, cut := Value(v, l, cb)
-		if total == 0 {
-			l.Total = DefaultTotal
-		}
-		if cost(out) > l.Total || cut < 0 {
-			t.Fatalf("%d bytes of %d, cut %d: %v", cost(out), l.Total, cut, out)
+		l := limits{int(per) + 1, int(total) + 1}
+		out, cut := within(v, l, cb)
+		if cost(out) > l.total || cut < 0 {
+			t.Fatalf("%d bytes of %d, cut %d: %v", cost(out), l.total, cut, out)
 		}
 		text := out.String()
 		if !utf8.ValidString(text) || strings.ContainsAny(text, "\n\x00\x1b\u202e") || strings.Contains(text, "CANARY") && !strings.Contains(s, "CANARY") {
 			t.Fatalf("%q", text)
 		}
-		if again, _ := Value(v, l, cb); again != out {
+		if again, _ := within(v, l, cb); again != out {
 			t.Fatalf("not the same twice:\n%v\n%v", out, again)
 		}
 		var check func(v attribute.Value)
 		check = func(v attribute.Value) {
-			limit := l.PerValue
-			if limit == 0 {
-				limit = DefaultPerValue
-			}
+			limit := l.perValue
 			if v.Type() == attribute.STRING && len(v.AsString()) > max(limit, smallest) {
 				t.Fatalf("%d bytes of %d: %q", len(v.AsString()), limit, v.AsString())
 			}
@@ -348,6 +421,6 @@ func BenchmarkValue(b *testing.B) {
 	_ = json.Unmarshal([]byte(`{"city":"Oslo","days":3,"units":"metric","options":{"verbose":true,"tags":["a","b"]}}`), &v)
 	b.ReportAllocs()
 	for b.Loop() {
-		Value(v, Limits{}, nil)
+		Value(v, nil)
 	}
 }

@@ -20,12 +20,16 @@ func (o *Operation) Capture(key attribute.Key, v any) {
 	o.content = append(o.content, attribute.KeyValue{Key: key, Value: o.captured(key, v)})
 }
 
-// CaptureVariables puts the variables of a prompt on the operation's span, each under a key of its own. The
-// operator's scrubber is given what these keys begin with, since a peer can choose the rest.
+// CaptureVariables puts the variables of a prompt on the operation's span, each under a key of its own: the
+// first [MaxListed] of them in the order of their names. The rest count as cut. The operator's scrubber is given what these keys begin with, since a peer can choose the rest.
 func (o *Operation) CaptureVariables(variables map[string]any) {
 	few := make(map[string]any, min(len(variables), MaxListed))
-	for _, name := range slices.Sorted(maps.Keys(variables))[:min(len(variables), MaxListed)] {
-		few[name] = variables[name]
+	for _, name := range slices.Sorted(maps.Keys(variables)) {
+		if len(few) < MaxListed {
+			few[name] = variables[name]
+			continue
+		}
+		o.trimmed += len(name) + content.Size(variables[name])
 	}
 	for _, kv := range o.captured(semconv.GenAIPromptVariableKey, few).AsMap() {
 		o.content = append(o.content, attribute.String(string(semconv.GenAIPromptVariableKey+kv.Key), kv.Value.AsString()))
@@ -37,7 +41,7 @@ func (o *Operation) captured(key attribute.Key, v any) attribute.Value {
 	if o.rec.scrub != nil {
 		ask = func(s string) string { return o.rec.ask(key, s) }
 	}
-	safe, cut := content.Value(v, content.Limits{}, ask)
+	safe, cut := content.Value(v, ask)
 	o.trimmed += cut
 	return safe
 }

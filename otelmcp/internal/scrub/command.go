@@ -7,14 +7,16 @@ package scrub
 
 import "strings"
 
-// commands are those with an option for a secret that another command has for something else. A pair is a secret
-// only if it has a colon, since without one it is a user's name; attached is the option that its value follows
-// without a space.
-var commands = [...]struct {
-	name, options, attached string
-	pair                    bool
-}{
-	{name: "curl", options: "u user U proxy-user", attached: "u", pair: true},
+// command is one with options for a secret that another command has for something else.
+type command struct {
+	name, options string
+	attached      string // the option that its value follows without a space
+	pair          bool   // the value is a secret only if it has a colon, since without one it is a user's name
+	bundles       bool   // -u may be the last of several letters
+}
+
+var commands = [...]command{
+	{name: "curl", options: "u user U proxy-user", attached: "u", pair: true, bundles: true},
 	{name: "http", options: "a auth", pair: true},
 	{name: "mysql", attached: "p"},
 	{name: "mariadb", attached: "p"},
@@ -44,19 +46,19 @@ func (s *scanner) option(i, j int) (next int) {
 	if SensitiveKey(t[j:k]) {
 		return s.argument(j, k)
 	}
-	if !strings.HasPrefix(t[j:], "auth") && !strings.HasPrefix(t[j:], "user") && !strings.HasPrefix(t[j:], "proxy-user") &&
+	bundle := j-i == 1 && isBundle(t[j:k]) // curl -sSu
+	if !bundle && !strings.HasPrefix(t[j:], "auth") && !strings.HasPrefix(t[j:], "user") && !strings.HasPrefix(t[j:], "proxy-user") &&
 		strings.IndexByte("uUapPw", t[j]) < 0 {
 		return i
 	}
-	line := t[max(0, i-decideWithin):i]
-	line = line[strings.LastIndexAny(line, "|;")+1:]
+	s.commands.read(t, i)
 	for n := range commands {
 		c := &commands[n]
-		if !containsFold(line, c.name) {
+		if !s.commands.has(n, i) {
 			continue
 		}
 		v := k
-		if !hasWord(c.options, t[j:k]) {
+		if !c.takes(t[j:k], j-i) {
 			if c.attached == "" || j-i != 1 || k == j+1 || t[j] != c.attached[0] {
 				continue
 			}
@@ -71,7 +73,7 @@ func (s *scanner) option(i, j int) (next int) {
 			}
 			return s.value(v, ' ', false, true, nil)
 		}
-		if end := s.argumentEnd(v); v < end && strings.IndexByte(t[v:end], ':') >= 0 && !isDigits(t[v:end]) {
+		if end := s.argumentEnd(v); isPair(t[v:end]) {
 			return s.add(v, end)
 		}
 	}
@@ -127,7 +129,7 @@ func (s *scanner) argumentEnd(v int) int {
 	for end < len(t) && !isSpace(t[end]) && !isQuote(t[end]) {
 		end++
 	}
-	if end > v && end < len(t) && t[end-1] == ':' { // bob:"x"
+	if end > v && end < len(t) && t[end-1] == ':' && isQuote(t[end]) { // bob:"x"
 		if n := strings.IndexByte(t[end+1:], t[end]); n >= 0 {
 			return end + n + 2
 		}
@@ -135,14 +137,29 @@ func (s *scanner) argumentEnd(v int) int {
 	return end
 }
 
-// containsFold reports whether word, in lower case, is in line in any case.
-func containsFold(line, word string) bool {
-	for i := 0; i+len(word) <= len(line); i++ {
-		if line[i]|0x20 == word[0] && strings.EqualFold(line[i:i+len(word)], word) {
-			return true
+// commandLine is what the scan knows of the commands before an option. It reads each byte once at the most.
+type commandLine struct {
+	seen  int                // what is before here was read
+	start int                // the command line begins here
+	last  [len(commands)]int // where the last of each command ends, 0 if there is none
+}
+
+// read goes on to i, with what may matter to an option there.
+func (l *commandLine) read(t string, i int) {
+	for p := max(l.seen, i-decideWithin); p < i; p++ {
+		if t[p] == '|' || t[p] == ';' {
+			l.start = p + 1
+		} else if n := commandAt(t, p); n >= 0 {
+			l.last[n] = p + len(commands[n].name)
 		}
 	}
-	return false
+	l.seen = max(l.seen, i)
+}
+
+// has reports whether the command is before i, and near.
+func (l *commandLine) has(n, i int) bool {
+	end := l.last[n]
+	return end > 0 && end <= i && end-len(commands[n].name) >= max(l.start, i-decideWithin)
 }
 
 func hasWord(words, word string) bool {

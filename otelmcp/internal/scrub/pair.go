@@ -95,14 +95,14 @@ func (s *scanner) pair(end, v int, sep byte, weak bool) (next int) {
 	n := normalize(&buf, 0, name)
 	norm := buf[:n]
 	if !sensitive(norm, name) {
-		switch memberOf(norm) {
-		case memberName:
+		switch roleOf(norm) {
+		case NamesMember:
 			s.memberName(name, v)
-		case memberValue:
-			if end <= s.named || s.namedAfter(v) {
+		case HoldsValue:
+			if s.object.includes(t, end) || s.namedAfter(v) {
 				return s.value(v, sep, false, true, nil)
 			}
-		case memberCode:
+		case HoldsCode:
 			return s.code(start, v, sep)
 		}
 		// "API key: x", "API key provided: x"
@@ -142,21 +142,58 @@ func (s *scanner) pair(end, v int, sep byte, weak bool) (next int) {
 
 // element looks at the end of an opening XML tag.
 func (s *scanner) element(i int) (next int) {
+	t := s.t
 	name, quoted, start := s.name(i)
 	switch {
-	case name == "" || start == 0 || !SensitiveKey(name):
-		return i + 1
-	case quoted && i < s.named: // <entry key="password">
-		near := s.t[i+1 : min(len(s.t), i+1+8*lookahead)]
-		if end := strings.IndexByte(near, '<'); end < 0 || !strings.HasPrefix(s.t[i+1+end:], "</") {
-			return i + 1
+	case start > 0 && (t[start-1] == '<' || t[start-1] == ':') && SensitiveKey(name): // <password>, <x:password>
+		if end := strings.IndexByte(t[i+1:], '<'); end != 0 || !strings.HasPrefix(t[i+1:], cdata) {
+			return s.text(i+1, end)
 		}
-	case s.t[start-1] != '<' && s.t[start-1] != ':':
+	case quoted && s.object.includes(t, i) && SensitiveKey(name): // <entry key="password">
+	case s.sensitiveTag(i): // <password encrypted="false">
+	default:
 		return i + 1
 	}
-	end := strings.IndexByte(s.t[i+1:], '<')
-	if end < 0 {
-		return s.add(i+1, len(s.t))
+	v := s.spaces(i + 1)
+	if strings.HasPrefix(t[v:], cdata) {
+		v += len(cdata)
+		return s.text(v, strings.Index(t[v:], "]]>"))
 	}
-	return s.add(i+1, i+1+end)
+	near := t[i+1 : min(len(t), i+1+8*lookahead)]
+	if end := strings.IndexByte(near, '<'); end >= 0 && strings.HasPrefix(t[i+1+end:], "</") {
+		return s.add(i+1, i+1+end)
+	}
+	return i + 1
+}
+
+const cdata = "<![CDATA["
+
+// text redacts the n bytes at v, all that follow if n is negative.
+func (s *scanner) text(v, n int) (next int) {
+	if n < 0 {
+		return s.add(v, len(s.t))
+	}
+	return s.add(v, v+n)
+}
+
+// sensitiveTag reports whether the tag that ends at i opens an element with attributes and the name of a secret.
+func (s *scanner) sensitiveTag(i int) bool {
+	t, j, attributes := s.t, i-1, false
+	if j >= 0 && t[j] == '/' {
+		return false
+	}
+	for ; j >= 0 && t[j] != '<' && t[j] != '>'; j-- {
+		if i-j > lookahead {
+			return false
+		}
+		attributes = attributes || t[j] == '='
+	}
+	if j < 0 || t[j] != '<' || !attributes {
+		return false
+	}
+	name, end := s.word(j + 1)
+	if end < i && t[end] == ':' {
+		name, end = s.word(end + 1)
+	}
+	return isSpace(t[end]) && SensitiveKey(name)
 }

@@ -41,9 +41,10 @@ type scanner struct {
 	qEnd   int
 	atDone int // no @ before here is the last of its word
 	notJWT int // no token starts before here
-	named  int // a member named "value" before here is the value of a secret
 
-	namedBy string // the name of the member that says so
+	object   object
+	next     follows
+	commands commandLine
 }
 
 // add marks a span and returns where to go on.

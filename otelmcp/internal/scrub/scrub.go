@@ -38,9 +38,10 @@ const (
 	noteTail = "B]"
 )
 
+// Slack is how many bytes of a text are looked at beyond the cap.
+const Slack = 4096
+
 const (
-	// slack is how much of a text is looked at beyond the cap.
-	slack = 4096
 	// margin is how much of the end of a text that goes on beyond that is never shown, because a credential
 	// that begins there may not be recognizable yet.
 	margin = 256
@@ -92,8 +93,8 @@ func process(s string, j job) (string, int) {
 		return "", j.dropped + len(s)
 	}
 	t, windowed := s, false
-	if len(s) > j.limit && len(s)-j.limit > slack {
-		end := j.limit + slack
+	if len(s) > j.limit && len(s)-j.limit > Slack {
+		end := j.limit + Slack
 		for end > j.limit && !utf8.RuneStart(s[end]) {
 			end--
 		}
@@ -141,7 +142,7 @@ func process(s string, j job) (string, int) {
 // begins before the margin.
 func lastSafe(t string) int {
 	end := max(len(t)-margin, 0)
-	for j := end; j > 0 && end-j < slack-2*margin; j-- {
+	for j := end; j > 0 && end-j < Slack-2*margin; j-- {
 		if isSpace(t[j-1]) {
 			return j
 		}

@@ -359,7 +359,7 @@ func TestEdges(t *testing.T) {
 		}
 		for _, limit := range []int{64, 200} {
 			for off := -len(secret) - 3; off <= 3; off += 1 + len(secret)/20 {
-				for _, edge := range []int{limit, limit + slack, limit + slack - margin} {
+				for _, edge := range []int{limit, limit + Slack, limit + Slack - margin} {
 					n := edge + off
 					if n < 0 {
 						continue
@@ -407,6 +407,8 @@ var hostile = []string{
 	"curl -p", "login -p ", "IDENTIFIED BY ", "IDENTIFIED BY '", "password '", "password for 'a' ", "login a password ", "code=a1", "code=a1b2c3d4e5f6 ", "sig=", `\u003c`, `\\`, `\n`, `\"`, "&amp;",
 	"&amp;amp;lt;", "&#6", "%2525", "%3A%2F%2F", "dapi", "1//0", "$2b$", "SSWS ", "＝", "：", "“", `"""`, `password="""`, "ghp_aaaa\n", "ghp_a1b2c3\n", "eyJa1b2c3d4\n", "A3-", "eyAi", "AAAAAAAAAAAAAAAAAAAAAA",
 	"pataaaaaaaaaaaaaa.", "a_secret_", ".atlasv1.", "-us1", "s.a1", "p", "0", "<<", "password p", `key="password">`, `<x key="token">`,
+	"val=", "data=", "content: ", `val="`, "val=,", "val='a',", "val=x ", `name=password [`, `name=password value=`, " -u", "curl -u", " -p", " -u a", "curl -sSu ", "curl http mysql -u a",
+	`\u0022password\u0022: \u0022val=`, "password%3A%27val=", "password: !", "password: &a ", "password: !x ", "<password a", `<password a="b">`, "<password a=b", "<password><![CDATA[", "<a ",
 }
 
 func TestLinear(t *testing.T) {
@@ -450,6 +452,34 @@ func TestLinear(t *testing.T) {
 	}
 	mix := b.String()
 	grows("all", mix[:1<<19], mix, 1<<19, len(mix), 5)
+}
+
+// TestHostileIsCheap holds texts that were made to be slow to a multiple of what ordinary text of the same size takes.
+func TestHostileIsCheap(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures time")
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	const size, most = 1 << 14, 60
+	repeat := func(unit string) string { return strings.Repeat(unit, size/len(unit)) }
+	ordinary := repeat("tool failed: dial tcp 127.0.0.1:8080 (user=bob), see https://h.example/a_b. ")
+	best := func(a time.Duration, s string) time.Duration {
+		start := time.Now()
+		sink = Text(s, size)
+		return min(a, time.Since(start))
+	}
+	for _, unit := range hostile {
+		text, a, b := repeat(unit), time.Hour, time.Hour
+		for n := range 20 {
+			if a, b = best(a, ordinary), best(b, text); n >= 2 && b <= most*a {
+				break
+			}
+			runtime.GC()
+		}
+		if b > most*a {
+			t.Errorf("%q: %v for %d KiB, ordinary text %v", unit, b, size>>10, a)
+		}
+	}
 }
 
 // check asserts what holds for every output.

@@ -54,7 +54,10 @@ func (s *scanner) issued(p *prefix, start, from int) (next int, ok bool) {
 	}
 	j, n, run, longest, isMixed, isHex, has := from, 0, 0, 0, false, true, p.has == 0
 	for n < decideWithin {
-		if j = s.wrapped(j, false); j == len(t) || inAlphabets[t[j]]&p.abc == 0 {
+		if j < len(t) && t[j] == '\n' {
+			j = s.wrapped(j, false)
+		}
+		if j == len(t) || inAlphabets[t[j]]&p.abc == 0 {
 			break
 		}
 		c := t[j]

@@ -36,6 +36,11 @@ func (s *scanner) value(v int, sep byte, weak, quotedName bool, norm []byte) (ne
 	if q < len(t) && isQuote(t[q]) {
 		return s.quotedValue(q, q-v)
 	}
+	if sep == ':' && !weak && v > after {
+		if w := s.properties(v); w > v {
+			return s.tagged(after, v, w, quotedName, norm)
+		}
+	}
 	start, end := s.block(after, v)
 	if end > v {
 		return s.add(v, end)
@@ -112,6 +117,38 @@ func (s *scanner) value(v int, sep byte, weak, quotedName bool, norm []byte) (ne
 		return s.add(v, s.line(v))
 	}
 	return v
+}
+
+// properties returns where the value of YAML begins whose tags and anchors begin at v.
+func (s *scanner) properties(v int) int {
+	t := s.t
+	for v < len(t) && (t[v] == '!' || t[v] == '&') {
+		w := v + 1
+		for w < len(t) && !isSpace(t[w]) && !isQuote(t[w]) {
+			w++
+		}
+		for w < len(t) && t[w] == ' ' {
+			w++
+		}
+		if w >= len(t) || t[w] == '\n' || t[w-1] != ' ' {
+			return v
+		}
+		v = w
+	}
+	return v
+}
+
+// tagged redacts the value at w and its tags, which begin at v: they could be the beginning of a password.
+func (s *scanner) tagged(after, v, w int, quotedName bool, norm []byte) (next int) {
+	if _, end := s.block(after, w); end > w {
+		return s.add(v, end)
+	}
+	if isQuote(s.t[w]) {
+		s.add(v, w+1)
+		return s.quotedValue(w, 0)
+	}
+	s.add(v, w)
+	return s.value(w, ':', false, quotedName, norm)
 }
 
 // quotedValue redacts what is in the quotes that open at q, after n backslashes that escape them.

@@ -470,7 +470,7 @@ var others = map[string]string{
 
 	"Steps of an OAuth flow that are under way: 32 of each, with texts of 4 KiB. TestOAuthAnswersAreBounded floods what is read of an answer.": `
 		otelmcp.oauthFlow.open otelmcp.oauthFlow.moved members.Reader.kept members.Reader.name members.Reader.objects
-		members.Reader.targets members.target.names`,
+		members.Reader.targets members.Reader.wanted members.target.fields members.field.name`,
 }
 
 // pipedResponse is a response that is read while it is written.

@@ -428,7 +428,7 @@ func (i *Instrumentation) onRequestInitialization(ctx context.Context, id, raw a
 		return nil
 	}
 	x, ok := i.edgeOf(ctx).(*exchange)
-	if !ok || !x.posted || i.messageOf(ctx) != nil {
+	if !ok || !x.posted || i.ownCall(ctx) {
 		return nil
 	}
 	x.mu.Lock()

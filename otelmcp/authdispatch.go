@@ -44,15 +44,15 @@ func (m *message) passed(ctx context.Context) {
 // askInitialization calls a hook of the program's, and records that it refused a
 // request, unless the hook has told that itself.
 func (i *Instrumentation) askInitialization(ctx context.Context, id, raw any, hook server.OnRequestInitializationFunc) error {
-	about, ok := ctx.Value(subjectKey{}).(subject)
-	if x, isExchange := about.(*exchange); !ok || !isExchange || x.i != i || !x.awaitsDispatch() {
-		a := &arriving{Context: ctx, i: i, raw: raw}
-		ctx, about = a, a
+	a := &arriving{Context: ctx, i: i, raw: raw}
+	a.about = a
+	if x, ok := ctx.Value(subjectKey{}).(*exchange); ok && x.i == i && !i.ownCall(ctx) && x.awaitsDispatch() {
+		a.about = x
 	}
-	before := about.decisions().Last()
-	err := hook(ctx, id, raw)
+	before := a.about.decisions().Last()
+	err := hook(a, id, raw)
 	if err != nil {
-		i.refusedInitialization(ctx, about, before, err)
+		i.refusedInitialization(a, a.about, before, err)
 	}
 	return err
 }
@@ -71,19 +71,37 @@ func (i *Instrumentation) refusedInitialization(ctx context.Context, about subje
 	})
 }
 
-// arriving is a request that dispatch does not have yet, and that is no HTTP
-// exchange's. It is the context that the program's hook is called in.
+// arriving is a request that dispatch does not have yet. It is the context that the
+// program's hook is called in.
 type arriving struct {
 	context.Context
-	i    *Instrumentation
-	raw  any
-	made operation.Decisions
+	i   *Instrumentation
+	raw any
+	// about is what decisions are about: the HTTP exchange that the request came in,
+	// or itself.
+	about subject
+	made  operation.Decisions
+}
+
+// arrivingKey finds the request of one server: the hook of one can call another.
+type arrivingKey struct{ i *Instrumentation }
+
+// arrivingOf returns the request of ours that a hook of the program's, called in ctx,
+// was told of.
+func (i *Instrumentation) arrivingOf(ctx context.Context) *arriving {
+	a, _ := ctx.Value(arrivingKey{i}).(*arriving)
+	return a
 }
 
 // Value makes it findable from the contexts that derive from it.
 func (a *arriving) Value(key any) any {
-	if _, ok := key.(subjectKey); ok {
-		return a
+	switch k := key.(type) {
+	case subjectKey:
+		return a.about
+	case arrivingKey:
+		if k.i == a.i {
+			return a
+		}
 	}
 	return a.Context.Value(key)
 }
@@ -104,8 +122,8 @@ func (a *arriving) decide(ctx context.Context, d *operation.Decision) {
 func (a *arriving) describe(m *message, d *operation.Decision) {
 	defer a.i.rec.Guard()
 	l, _ := a.i.edgeOf(a.Context).(*lines)
-	if a.i.messageOf(a.Context) != nil {
-		l = nil // a handler's own call
+	if a.i.ownCall(a.Context) {
+		l = nil
 	}
 	raw, _ := a.raw.(json.RawMessage)
 	var e jsonrpc.Envelope

@@ -53,9 +53,10 @@ type message struct {
 	// Set from the goroutine that runs a tool's handler. When the call became
 	// a task, that one outlives the operation.
 	handlerRan, panicked atomic.Bool
-	heeds                atomic.Bool // somebody asked whether its context has ended
-	failedFirst          atomic.Bool // the handler failed, and its context had not ended
-	filter               sync.Once   // what the filters decided is recorded
+	heeds                atomic.Bool  // somebody asked whether its context has ended, from the handler on
+	heedsAround          atomic.Bool  // somebody had asked before the handler
+	failure              atomic.Int32 // what is known of the handler's error
+	filter               sync.Once    // what the filters decided is recorded
 }
 
 // answerKey is what the id of the message's answer is compared by; "" when it is
@@ -88,6 +89,12 @@ func (i *Instrumentation) messageOf(ctx context.Context) *message {
 	return m
 }
 
+// ownCall reports whether ctx is one that a handler or a hook of the program's was
+// called in: what is dispatched in it is a request of the program's own.
+func (i *Instrumentation) ownCall(ctx context.Context) bool {
+	return i.messageOf(ctx) != nil || i.arrivingOf(ctx) != nil
+}
+
 // Done and Err are those of the context that the message is handled in. They tell
 // that somebody heeds its end.
 
@@ -111,7 +118,7 @@ func (m *message) heed() {
 // over the one that an edge opened.
 func (i *Instrumentation) newMessage(ctx context.Context) *message {
 	e := i.edgeOf(ctx)
-	if e == nil || i.messageOf(ctx) != nil { // a handler's own call is not what the edge saw
+	if e == nil || i.ownCall(ctx) { // it is not what the edge saw
 		m := &message{atEdge: e != nil}
 		m.init(i, ctx)
 		return m

@@ -59,7 +59,7 @@ func (i *Instrumentation) onRequestInitialization(ctx context.Context, id, raw a
 	case *lines:
 		e.handling(ctx, id, raw)
 	case *exchange:
-		if e.posted != nil && i.messageOf(ctx) == nil {
+		if e.posted != nil && !i.ownCall(ctx) {
 			e.handling(ctx, id)
 		}
 	}

@@ -34,11 +34,8 @@ var (
 
 func cannotEncode(v reflect.Value, left *int, depth int) bool {
 	*left--
-	if !v.IsValid() || *left < 0 {
+	if !v.IsValid() || *left < 0 || depth == 0 { // what it holds further on is not known
 		return false
-	}
-	if depth == 0 {
-		return true // it holds itself
 	}
 	t := v.Type()
 	if p := reflect.PointerTo(t); p.Implements(jsonMarshaler) || p.Implements(textMarshaler) {

@@ -208,7 +208,7 @@ func (i *Instrumentation) onError(ctx context.Context, id any, _ mcp.MCPMethod, 
 	if m == nil {
 		return
 	}
-	heeded := m.heeds.Load()
+	heeded := m.heeded()
 	m.settled = true
 	m.Code = operation.CodeInternalError // until err says better
 	if _, ok := errors.AsType[*server.UnparsableMessageError](err); ok && !m.parsed {
@@ -238,14 +238,35 @@ func (i *Instrumentation) onError(ctx context.Context, id any, _ mcp.MCPMethod, 
 	}
 }
 
+// What is known of a handler's error, when it returned one.
+const (
+	failedFirst   int32 = 1 + iota // the request's context had not ended
+	failedHeeding                  // it had, and somebody had heeded it, from the handler on
+	failedUnaware                  // it had, and nobody had heeded it
+)
+
+// heeded reports whether a request that failed can have failed by the end of its
+// context: somebody must have heeded it. Where the error is a handler's, that is what
+// was so when it returned: what a middleware does after that has no part in it.
+func (m *message) heeded() bool {
+	switch m.failure.Load() {
+	case 0: // there is no handler's, or none that has returned
+		return m.heeds.Load() || m.heedsAround.Load()
+	case failedHeeding:
+		return true
+	}
+	return false
+}
+
 // failedByEnd reports whether err is an effect of the end of the request's context
 // ctx. An error that came before that end is none. One that is the context's own, or
 // quotes it, is one. Of any other, handlers often hide the cause, so it is taken for
-// one if somebody had heeded the context, from the handler on; a handler that let
-// nobody look at it cannot have failed by its end.
+// one if somebody had heeded the context. A handler that let nobody look at it cannot
+// have failed by its end. One that derived a context from it may have: nobody tells us
+// whether the derived one was looked at, so that it counts as heeded.
 func (m *message) failedByEnd(ctx context.Context, err error, heeded bool) bool {
 	end := ctx.Err()
-	if end == nil || m.failedFirst.Load() {
+	if end == nil || m.failure.Load() == failedFirst {
 		return false
 	}
 	return heeded || errors.Is(err, end) || errors.Is(err, context.Cause(ctx)) || strings.Contains(err.Error(), end.Error())
@@ -317,12 +338,58 @@ func watched[F ~func(context.Context, Request) (Result, error), Request, Result 
 		}
 		returned := false
 		defer m.watchHandler(&returned)
-		m.heeds.Store(false) // only what comes from here on can make the handler fail
-		result, err := next(ctx, request)
+		result, err := next(m.beginHeeding(ctx), request)
 		returned = true
-		m.failedFirst.Store(err != nil && m.Context.Err() == nil)
+		m.failed(err)
 		return result, err
 	}
+}
+
+// beginHeeding returns the context to call a handler in: only who heeds it from here
+// on can make the handler fail. It is ctx where that asks m itself. A middleware can
+// have derived it in a way that does not; then it is watched.
+func (m *message) beginHeeding(ctx context.Context) (heeding context.Context) {
+	defer m.i.rec.Guard()
+	heeding = ctx
+	m.failure.Store(0)
+	if m.heeds.Swap(false) {
+		m.heedsAround.Store(true)
+	}
+	_ = ctx.Err()
+	if !m.heeds.Swap(false) {
+		heeding = &derived{ctx, m}
+	}
+	return heeding
+}
+
+// failed is told what a handler returned.
+func (m *message) failed(err error) {
+	switch {
+	case err == nil:
+	case m.Context.Err() == nil:
+		m.failure.Store(failedFirst)
+	case m.heeds.Load():
+		m.failure.Store(failedHeeding)
+	default:
+		m.failure.Store(failedUnaware)
+	}
+}
+
+// derived is a context that a middleware derived from that of a message. It tells the
+// message that somebody heeds its end.
+type derived struct {
+	context.Context
+	m *message
+}
+
+func (d *derived) Done() <-chan struct{} {
+	d.m.heed()
+	return d.Context.Done()
+}
+
+func (d *derived) Err() error {
+	d.m.heed()
+	return d.Context.Err()
 }
 
 // watchHandler is deferred around a handler. It does not recover: a panic goes

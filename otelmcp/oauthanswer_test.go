@@ -275,7 +275,7 @@ func TestEchoedCredentials(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			capture, opts := captureOptions(t)
-			web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				challenged(w, http.StatusForbidden, `Bearer error="insufficient_scope", scope="a `+secret+`"`)
 			}))
 			t.Cleanup(web.Close)

@@ -55,8 +55,10 @@ import (
 // held for all that it does.
 type pairs struct {
 	arrived, handled, ended *pending.Table[*line] // by id
-	// inside are the lines that were handled and not dispatched, by context.
+	// inside are the lines that were handled and not dispatched, by context, and open
+	// is how many of them wait, by id.
 	inside map[context.Context]*line
+	open   map[string]int
 	// spent are answers to requests of the server's. mcp-go handles them as requests
 	// if it has given up the request.
 	spent *pending.Table[*line] // by id
@@ -81,6 +83,7 @@ func newPairs() pairs {
 		handled: pending.NewSizedTable[*line](maxPending, maxPendingBytes),
 		ended:   pending.NewSizedTable[*line](maxPending, maxPendingBytes),
 		inside:  make(map[context.Context]*line),
+		open:    make(map[string]int),
 		held:    make(map[string][]sentAnswer),
 		spent:   pending.NewSizedTable[*line](maxAsked, maxPendingBytes),
 		loose:   pending.NewSizedTable[*message](maxPending, maxPendingBytes),
@@ -122,15 +125,25 @@ func (p *pairs) handling(ctx context.Context, id, key string, b *signature) (ref
 	w.e.ID, w.e.Key, w.key = id, key, key
 	w.ctx, w.spent = ctx, false
 	p.inside[ctx] = w
+	p.open[key]++
 	evicted := p.handled.AddSized(key, w, w.bytes())
 	for _, x := range evicted {
 		x.gone = true
 		if !x.taken {
-			delete(p.inside, x.ctx)
+			p.leave(x)
 			p.owed++
 		}
 	}
 	return len(evicted)
+}
+
+// leave says that w, which is inside, is so no more.
+func (p *pairs) leave(w *line) {
+	delete(p.inside, w.ctx)
+	w.ctx = nil
+	if p.open[w.key]--; p.open[w.key] == 0 {
+		delete(p.open, w.key)
+	}
 }
 
 // within returns the line that is handled in a context that ctx derives from, if it
@@ -157,8 +170,8 @@ func (p *pairs) dispatched(ctx context.Context) *line {
 	if w == nil {
 		return nil
 	}
-	delete(p.inside, w.ctx)
-	w.ctx, w.taken = nil, true
+	p.leave(w)
+	w.taken = true
 	if p.traced { // else there may be no other record of it than the line's
 		w.e.KeepMeta(0)
 	}
@@ -193,13 +206,10 @@ func (p *pairs) finished(m *message) (over []*line, stray bool) {
 	if m.Method.Text != "" { // else what stands in the place of an answer is recorded with its own
 		w.m = m
 		size += m.bytes()
-		if info := server.RequestProtocolInfoFromContext(m); info != nil && info.ProtocolVersion != "" {
-			size += w.size // the context keeps what _meta said of the client, which can be most of the line
-		}
+		size += clientBytes(server.RequestProtocolInfoFromContext(m)) // which its context keeps
 	}
 	switch {
 	case m.mute:
-		w.gone = false
 		return []*line{w}, false
 	case w.gone:
 		p.early++
@@ -258,7 +268,8 @@ func (p *pairs) answered(e *jsonrpc.Envelope) (w *line, hold bool) {
 // rejected takes the line that no message ended of, and that an answer is for.
 func (p *pairs) rejected(e *jsonrpc.Envelope) (best *line, hold bool) {
 	var m *message
-	least, open := impossible, 0
+	least := impossible
+	several := e.Code != 0 && p.holding < maxPending && (p.open[e.Key] > 1 || p.open[e.Key] == 1 && len(p.held[e.Key]) > 0)
 	consider := func(w *line, exact bool) {
 		rank, x := w.rank(e.Code), (*message)(nil)
 		if !exact { // dispatch may have had it, and have told us nothing, or not which it was
@@ -272,8 +283,8 @@ func (p *pairs) rejected(e *jsonrpc.Envelope) (best *line, hold bool) {
 		}
 	}
 	for w := range p.handled.All(e.Key) {
-		if !w.taken {
-			open++
+		if several && p.traced && e.Code != operation.CodeInvalidRequest {
+			break // with any other code none of them is the only one that it can be for
 		}
 		if !w.taken || !p.traced {
 			consider(w, p.traced)
@@ -284,7 +295,7 @@ func (p *pairs) rejected(e *jsonrpc.Envelope) (best *line, hold bool) {
 			consider(w, p.told)
 		}
 	}
-	if least > certain && open > 0 && e.Code != 0 && (open > 1 || len(p.held[e.Key]) > 0) && p.holding < maxPending {
+	if least > certain && several {
 		return nil, true
 	}
 	if best == nil && e.Key == "" { // a line that was taken for JSON by its outline
@@ -312,8 +323,7 @@ func (p *pairs) settle(w *line) {
 		p.arrived.TakeFunc(w.key, same)
 	}
 	if w.ctx != nil {
-		delete(p.inside, w.ctx)
-		w.ctx = nil
+		p.leave(w)
 	}
 	w.settled = true
 }
@@ -331,24 +341,27 @@ func (p *pairs) match(key string, end bool) []sentAnswer {
 	if len(answers) == 0 {
 		return nil
 	}
-	var open []*line
+	if p.open[key] > len(answers) && !end {
+		return nil
+	}
+	open := make([]*line, 0, p.open[key])
 	for w := range p.handled.All(key) {
 		if !w.taken {
 			open = append(open, w)
 		}
 	}
-	if len(open) > len(answers) && !end {
-		return nil
-	}
 	delete(p.held, key)
 	p.holding -= len(answers)
 	for rank := certain; rank < impossible; rank++ {
+		seen := make(map[int]int) // by code, how many of open are of no use for it at this rank
 		for k := range answers {
 			a := &answers[k]
-			if n := slices.IndexFunc(open, func(w *line) bool { return w.rank(a.code) == rank }); a.w == nil && n >= 0 {
-				a.w = open[n]
-				p.settle(a.w)
-				open = slices.Delete(open, n, n+1)
+			for n := seen[a.code]; a.w == nil && n < len(open); n++ {
+				if w := open[n]; !w.settled && w.rank(a.code) == rank {
+					a.w = w
+					p.settle(w)
+				}
+				seen[a.code] = n + 1
 			}
 		}
 	}
@@ -429,11 +442,9 @@ func (p *pairs) cancelled(target string) {
 			w.cancelled = true
 		}
 	}
-	if len(target) > maxKept {
-		return
-	}
+	digest := pending.DigestOf([]byte(target))
 	for w := range p.arrived.All(unread) {
-		w.target = target
+		w.target = digest
 	}
 }
 
@@ -458,6 +469,7 @@ func (p *pairs) drain() (over, spent []*line, stray []*message, answers []sentAn
 		over = append(over, p.takeOwed())
 	}
 	clear(p.inside)
+	clear(p.open)
 	return over, p.spent.Drain(), stray, answers
 }
 

@@ -83,8 +83,6 @@ type lines struct {
 	lost   bool             // messages are dispatched in a context that is not ours
 	known  *session.Session // remembered beyond its end, which comes before ours
 	closed bool             // mcp-go is through; what is still read goes nowhere
-	// writers is how many lines are being written.
-	writers int
 }
 
 // Value makes the edge findable from the contexts that derive from it.
@@ -99,7 +97,7 @@ func (l *lines) Value(key any) any {
 // message in, of a request that it begins to handle.
 func (l *lines) handling(ctx context.Context, id, raw any) {
 	b, ok := raw.(json.RawMessage)
-	if !ok || !derivable() || l.i.messageOf(ctx) != nil { // a handler's own call
+	if !ok || !derivable() || l.i.ownCall(ctx) {
 		return
 	}
 	if s := server.ClientSessionFromContext(ctx); s == nil || s.SessionID() != stdioKey {
@@ -109,10 +107,16 @@ func (l *lines) handling(ctx context.Context, id, raw any) {
 	text, key := jsonrpc.ID(id)
 	b = bytes.Trim(b, space)
 	sig := signatureOf(b[:min(len(b), maxLook)], len(b))
+	l.refuse(l.begins(ctx, keptName(text), pending.Key(key), &sig))
+}
+
+// The connection's lock is held in small methods, which give it back also where
+// something panics.
+
+func (l *lines) begins(ctx context.Context, id, key string, sig *signature) (refused int) {
 	l.mu.Lock()
-	refused := l.pairs.handling(ctx, keptName(text), pending.Key(key), &sig)
-	l.mu.Unlock()
-	l.refuse(refused)
+	defer l.mu.Unlock()
+	return l.pairs.handling(ctx, id, key, sig)
 }
 
 // refuse counts lines that made room.
@@ -127,32 +131,30 @@ func (l *lines) adopt(ctx context.Context) *message {
 	l.adopted.Store(true)
 	m := &message{edge: l, onLedger: true}
 	m.init(l.i, ctx)
-	l.mu.Lock()
-	m.line = l.pairs.dispatched(ctx)
 	var answers []sentAnswer
-	if m.line != nil {
-		answers = l.pairs.match(m.line.key, false)
-	}
-	l.mu.Unlock()
+	m.line, answers = l.dispatched(ctx)
 	l.matched(answers)
 	return m
+}
+
+func (l *lines) dispatched(ctx context.Context) (w *line, answers []sentAnswer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w = l.pairs.dispatched(ctx); w != nil {
+		answers = l.pairs.match(w.key, false)
+	}
+	return w, answers
 }
 
 // ended keeps m until its answer is written.
 func (l *lines) ended(m *message) {
 	defer l.i.rec.Guard()
 	m.slim()
-	l.mu.Lock()
-	over, stray := l.pairs.finished(m)
-	closed, busy := l.closed, l.writers > 0
-	l.mu.Unlock()
+	over, stray, closed := l.finished(m)
 	if m.mute && m.line != nil && len(over) > 0 {
-		busy = false
+		l.unanswered(over[0]) // it is the message's own
 	} else {
-		l.refuse(len(over))
-	}
-	for _, w := range over {
-		l.makeRoom(w, busy)
+		l.makeRoom(over, len(over))
 	}
 	if stray {
 		l.offLedger(m)
@@ -162,25 +164,36 @@ func (l *lines) ended(m *message) {
 	}
 }
 
+func (l *lines) finished(m *message) (over []*line, stray, closed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	over, stray = l.pairs.finished(m)
+	return over, stray, l.closed
+}
+
 // result is told of structured content that m is answered with. Whether it can be
 // written matters only where its answer could be taken for another's.
 func (l *lines) result(m *message, content any) {
-	l.mu.Lock()
-	shared := m.line != nil && l.pairs.shared(m.line)
-	l.mu.Unlock()
-	m.mute = shared && unencodable(content)
+	m.mute = l.shared(m.line) && unencodable(content)
 }
 
-// makeRoom ends a line that had to make room. busy says that something is being
-// written, for which its answer may wait.
-func (l *lines) makeRoom(w *line, busy bool) {
-	switch {
-	case w.m == nil:
-		l.record(w, &jsonrpc.Envelope{Code: w.rejection()}, 0, false)
-	case !busy && !w.gone:
-		l.unanswered(w)
-	default:
-		l.finish(w, nil, 0, false)
+func (l *lines) shared(w *line) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return w != nil && l.pairs.shared(w)
+}
+
+// makeRoom ends the lines that are over because they had to make room; refused is how
+// many had to. Whether their answers will be written is not known: they ended as
+// dispatch, or their rejection, says.
+func (l *lines) makeRoom(over []*line, refused int) {
+	l.refuse(refused)
+	for _, w := range over {
+		if w.m == nil {
+			l.record(w, &jsonrpc.Envelope{Code: w.rejection()}, 0, false)
+		} else {
+			l.finish(w, nil, 0, false)
+		}
 	}
 }
 
@@ -230,12 +243,16 @@ func (l *lines) through() {
 		return
 	}
 	defer l.i.rec.Guard()
-	l.mu.Lock()
-	_, waits := l.pairs.arrived.TakeFunc(w.key, func(x *line) bool { return x == w })
-	l.mu.Unlock()
-	if waits {
+	if l.takeBack(w) {
 		l.sort(w)
 	}
+}
+
+func (l *lines) takeBack(w *line) (waited bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, waited = l.pairs.arrived.TakeFunc(w.key, func(x *line) bool { return x == w })
+	return waited
 }
 
 // sort settles a line that is not answered, and lets any other wait.
@@ -258,30 +275,31 @@ func (l *lines) sort(w *line) {
 // wait lets a line wait for its answer.
 func (l *lines) wait(w *line) {
 	w.slim()
-	var over []*line
-	refused, forgotten := 0, 0
+	over, refused, forgotten, late := l.place(w)
+	l.makeRoom(over, refused)
+	for range forgotten {
+		l.forget()
+	}
+	if late {
+		l.finish(w, nil, 0, true)
+	}
+}
+
+// place puts a line where it waits. late says that it cannot wait any more.
+func (l *lines) place(w *line) (over []*line, refused, forgotten int, late bool) {
 	l.mu.Lock()
-	closed, busy := l.closed, l.writers > 0
+	defer l.mu.Unlock()
 	switch {
-	case w.spent && (closed || w.e.Silent): // there will be no answer
+	case w.spent && (l.closed || w.e.Silent): // there will be no answer
 		forgotten = 1
-	case closed:
+	case l.closed:
+		late = true
 	case w.spent:
 		forgotten = len(l.pairs.spent.AddSized(w.key, w, w.bytes()))
 	default:
 		over, refused = l.pairs.add(w)
 	}
-	l.mu.Unlock()
-	l.refuse(refused)
-	for _, x := range over {
-		l.makeRoom(x, busy)
-	}
-	for range forgotten {
-		l.forget()
-	}
-	if closed && !w.spent {
-		l.finish(w, nil, 0, true)
-	}
+	return over, refused, forgotten, late
 }
 
 // forget settles a line that is recorded elsewhere.
@@ -324,14 +342,10 @@ type sending struct {
 func (l *lines) writing(raw []byte, size int) (s sending) {
 	s.outgoing = readOutgoing(raw, size)
 	s.e.Key = pending.Key(s.e.Key)
-	l.mu.Lock()
-	l.writers++
 	if s.isAnswer() {
-		s.w, s.hold = l.pairs.answered(&s.e)
-		l.mu.Unlock()
+		s.w, s.hold = l.answers(&s.e)
 		return s
 	}
-	l.mu.Unlock()
 	s.on = &message{i: l.i}
 	s.on.Transport, s.on.Network = semconv.OTelMCPTransportStdio, semconv.NetworkTransportPipe
 	l.describeSession(s.on)
@@ -339,17 +353,16 @@ func (l *lines) writing(raw []byte, size int) (s sending) {
 	return s
 }
 
+func (l *lines) answers(e *jsonrpc.Envelope) (w *line, hold bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pairs.answered(e)
+}
+
 // wrote is told of a line that went out, or that could not.
 func (l *lines) wrote(s *sending, failed bool) {
 	defer l.i.rec.Guard()
-	l.mu.Lock()
-	l.writers--
-	closed := l.closed
-	if s.hold {
-		l.pairs.hold(&sentAnswer{code: s.e.Code, size: s.size, id: keptName(s.e.ID), key: s.e.Key, failed: failed})
-	}
-	answers := l.pairs.match(s.e.Key, false)
-	l.mu.Unlock()
+	answers, closed := l.written(s, failed)
 	l.matched(answers)
 	l.i.wasSent(l.Context, &s.outgoing, failed)
 	if s.w != nil {
@@ -358,6 +371,15 @@ func (l *lines) wrote(s *sending, failed bool) {
 	if closed { // a goroutine that outlives the connection
 		l.drain()
 	}
+}
+
+func (l *lines) written(s *sending, failed bool) (answers []sentAnswer, closed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.hold {
+		l.pairs.hold(&sentAnswer{code: s.e.Code, size: s.size, id: keptName(s.e.ID), key: s.e.Key, failed: failed})
+	}
+	return l.pairs.match(s.e.Key, false), l.closed
 }
 
 // finish ends a line that was answered with answer, or without one.
@@ -396,7 +418,8 @@ func (l *lines) finish(w *line, answer *jsonrpc.Envelope, size int, unsent bool)
 }
 
 func (l *lines) settleCancel(m *message, w *line, unsent bool) {
-	m.settleCancel(l.cancelSource(unsent), w.cancelled || w.target != "" && w.target == m.RequestID)
+	asked := w.cancelled || w.target != (pending.Digest{}) && w.target == pending.DigestOf([]byte(m.RequestID))
+	m.settleCancel(l.cancelSource(unsent), asked)
 }
 
 // elsewhere reports whether a line that no message took was dispatched, and so
@@ -505,9 +528,7 @@ func (l *lines) close(r *lineReader) {
 
 // drain ends what waits.
 func (l *lines) drain() {
-	l.mu.Lock()
-	over, spent, stray, answers := l.pairs.drain()
-	l.mu.Unlock()
+	over, spent, stray, answers := l.emptied()
 	l.matched(answers)
 	for _, w := range over {
 		l.unanswered(w)
@@ -521,6 +542,12 @@ func (l *lines) drain() {
 	for _, a := range l.asked.Drain() { // the server's own requests
 		a.unanswered(semconv.OTelMCPOutcomeCancelled)
 	}
+}
+
+func (l *lines) emptied() (over, spent []*line, stray []*message, answers []sentAnswer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pairs.drain()
 }
 
 // unanswered ends a line that no answer was written for.

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mark3labs/mcp-go/server"
+
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/jsonrpc"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/pending"
@@ -52,10 +54,10 @@ type line struct {
 	gone, settled bool
 	// decisions are those of hooks, before dispatch.
 	decisions operation.Decisions
-	// cancelled says that the client asked for its end; target is the last id that
-	// it asked for, of a line whose own is not known.
+	// cancelled says that the client asked for its end; target is a digest of the last
+	// id that it asked for, of a line whose own is not known.
 	cancelled bool
-	target    string
+	target    pending.Digest
 }
 
 // unread is the key of lines that are larger than what is looked at, and whose
@@ -118,6 +120,53 @@ func (m *message) slim() {
 // bytes is about how much m keeps alive, without its context.
 func (m *message) bytes() int {
 	return messageBytes + len(m.RequestID) + len(m.ResourceURI) + len(m.Method.Text) + len(m.Message) + m.ContentBytes()
+}
+
+// clientBytes is about how much memory what mcp-go read of a request's client takes up.
+func clientBytes(info *server.RequestProtocolInfo) (n int) {
+	if info == nil {
+		return 0
+	}
+	n = len(info.ProtocolVersion) + len(info.LogLevel)
+	if c := info.ClientInfo; c != nil {
+		n += valueBytes + len(c.Name) + len(c.Version) + len(c.Title) + len(c.Description) + len(c.WebsiteURL)
+		for k := range c.Icons {
+			icon := &c.Icons[k]
+			n += 2*valueBytes + len(icon.Src) + len(icon.MIMEType)
+			for _, size := range icon.Sizes {
+				n += valueBytes + len(size)
+			}
+		}
+	}
+	if c := info.ClientCapabilities; c != nil {
+		for _, all := range []map[string]any{c.Extensions, c.Experimental} {
+			for key, v := range all {
+				n += valueBytes + len(key) + decodedBytes(v)
+			}
+		}
+	}
+	return n
+}
+
+// valueBytes is about how much a JSON value takes up in a map or a list, without text.
+const valueBytes = 64
+
+// decodedBytes is about how much a decoded JSON value takes up. encoding/json bounds
+// how deep it is nested.
+func decodedBytes(v any) (n int) {
+	switch v := v.(type) {
+	case string:
+		return len(v)
+	case []any:
+		for _, item := range v {
+			n += valueBytes + decodedBytes(item)
+		}
+	case map[string]any:
+		for key, item := range v {
+			n += valueBytes + len(key) + decodedBytes(item)
+		}
+	}
+	return n
 }
 
 func keptName(text string) string {

@@ -13,6 +13,7 @@ package secrets
 import (
 	"encoding/base64"
 	"hash/maphash"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -61,8 +62,8 @@ func (s *Set) Add(text string) {
 	whole := maphash.String(seed, text)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for k := len(s.known) - 1; k >= 0; k-- {
-		if known := s.known[k]; known.whole == whole {
+	for k, known := range slices.Backward(s.known) {
+		if known.whole == whole {
 			s.known = append(append(s.known[:k], s.known[k+1:]...), known)
 			return
 		}

@@ -171,7 +171,10 @@ func TestKeepMore(t *testing.T) {
 	text := strings.Repeat("0123456789", 4)
 	stream := "data: a" + text + "\n\ndata: ?" + text + "\n\ndata: ?" + text + "\ndata: b\n\ndata: ?\n\ndata: c" + text + "\n\n"
 	want := []event{
-		{"message", "a" + text[:15], 41}, {"message", "?" + text[:31], 41}, {"message", "?" + text[:31], 43}, message("?"),
+		{"message", "a" + text[:15], 41},
+		{"message", "?" + text[:31], 41},
+		{"message", "?" + text[:31], 43},
+		message("?"),
 		{"message", "c" + text[:15], 41},
 	}
 	for step := 1; step <= len(stream); step++ {

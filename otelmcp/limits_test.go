@@ -460,7 +460,7 @@ var others = map[string]string{
 	"A part of a definition, within definition.MaxBytes, or of what is listed, within the bound of learned.": `otelmcp.arguments.names`,
 
 	"Lines of one stdio connection: 4096 in each place, and 8 MiB of their text; of one that has not ended 1 MiB and an outline of 64 KiB. TestStdioUnansweredIsBounded floods them.": `
-		otelmcp.pairs.arrived otelmcp.pairs.handled otelmcp.pairs.ended otelmcp.pairs.inside otelmcp.pairs.held otelmcp.pairs.loose
+		otelmcp.pairs.arrived otelmcp.pairs.handled otelmcp.pairs.ended otelmcp.pairs.inside otelmcp.pairs.held otelmcp.pairs.open otelmcp.pairs.loose
 		otelmcp.pairs.spent otelmcp.lineReader.part otelmcp.lineWriter.part jsonrpc.Outline.b`,
 
 	"The servers that share hooks, and their sessions that are remembered, each by a key of 64 bytes at most.": `

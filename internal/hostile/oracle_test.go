@@ -67,38 +67,45 @@ func (r *record) fits(got *record) bool {
 
 // match pairs what was recorded with what had to be, and says what is left over.
 func match(want, got []*record) (wrong []string) {
-	bySize := map[string][]*record{}
-	for _, g := range got {
-		bySize[g.who+" "+g.size] = append(bySize[g.who+" "+g.size], g)
+	bySize := map[string][]int{}
+	var all []int
+	for k, g := range got {
+		key := g.who + " " + g.size
+		bySize[key] = append(bySize[key], k)
+		all = append(all, k)
 	}
-	take := func(w *record) bool {
-		keys := []string{w.who + " " + w.size}
-		if w.size == anything || w.who == anything {
-			keys = keys[:0]
-			for k := range bySize {
-				keys = append(keys, k)
-			}
-			slices.Sort(keys)
+	// What leaves more open may take only what others leave, so that each want that has
+	// one gives it up where it can have another: Kuhn's way to a largest matching.
+	takenBy := make([]int, len(got)) // the want, or -1
+	for k := range takenBy {
+		takenBy[k] = -1
+	}
+	var take func(w int, tried []bool) bool
+	take = func(w int, tried []bool) bool {
+		within := bySize[want[w].who+" "+want[w].size]
+		if want[w].size == anything || want[w].who == anything {
+			within = all
 		}
-		for _, key := range keys {
-			for k, g := range bySize[key] {
-				if w.fits(g) {
-					bySize[key] = slices.Delete(bySize[key], k, k+1)
-					return true
-				}
+		for _, k := range within {
+			if tried[k] || !want[w].fits(got[k]) {
+				continue
+			}
+			tried[k] = true
+			if takenBy[k] < 0 || take(takenBy[k], tried) {
+				takenBy[k] = w
+				return true
 			}
 		}
 		return false
 	}
-	// What leaves more open chooses after what leaves less.
 	slices.SortStableFunc(want, func(a, b *record) int { return a.freedom() - b.freedom() })
-	for _, w := range want {
-		if !take(w) && !w.optional {
+	for k, w := range want {
+		if !take(k, make([]bool, len(got))) && !w.optional {
 			wrong = append(wrong, "not recorded:  "+w.String())
 		}
 	}
-	for _, left := range bySize {
-		for _, g := range left {
+	for k, g := range got {
+		if takenBy[k] < 0 {
 			wrong = append(wrong, "recorded, but: "+g.String())
 		}
 	}

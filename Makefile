@@ -23,7 +23,7 @@ TESTFLAGS ?= -shuffle=on -timeout=15m
 ARGS      ?=
 
 # What `make test` runs, in this order; each is a target of its own.
-CHECKS := imports vet build unit hostile budgets lint generate-check tidy-check
+CHECKS := imports vet build unit bounded hostile budgets lint generate-check tidy-check
 
 # The race detector needs cgo, a C compiler with its headers, and a platform that has it: try.
 has_race = go build -race runtime/cgo >/dev/null 2>&1
@@ -87,6 +87,10 @@ unit: ## Run the tests of every module but e2e, with the race detector where the
 	done
 
 # The race detector makes it ten times as slow, so under make unit it is smaller.
+.PHONY: bounded
+bounded: ## Flood what is kept with more than it takes, and measure it, without the race detector.
+	@go test -count=1 -timeout=10m -run='^(TestLimits|Test.*(Is|Are)Bounded)$$' ./otelmcp
+
 .PHONY: hostile
 hostile: ## Attack the books with 100,000 messages of hostile peers, without the race detector.
 	@go test -count=1 -timeout=10m ./internal/hostile

@@ -353,6 +353,7 @@ func (*manyScripted) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // However much a server sends, what we keep of it is bounded.
 func TestOAuthAnswersAreBounded(t *testing.T) {
+	measuresMemory(t)
 	const size = 16 << 20
 	run := func(s *script, observed bool) uint64 {
 		capture, opts := captureOptions(t)

@@ -271,6 +271,7 @@ func heapIn() int64 {
 
 // Requests that are never answered keep little, whatever a client puts into them.
 func TestStdioUnansweredIsBounded(t *testing.T) {
+	measuresMemory(t)
 	const lines, size, most = 20, 900_000, 12 << 20
 	pad := strings.Repeat("x", size)
 	for name, line := range map[string]func(n int) string{

@@ -98,7 +98,8 @@ func (w *line) bytes() int {
 		len(e.ClientName) + len(e.ClientVersion)
 }
 
-// slim cuts what m keeps to what may be needed of it when dispatch is through.
+// slim cuts what m keeps to what may be needed of it when dispatch is through. What is
+// published of m stays as it is: a goroutine of the program's may still decide about it.
 func (m *message) slim() {
 	if m.line != nil {
 		m.key = m.line.key
@@ -106,12 +107,6 @@ func (m *message) slim() {
 		m.key = pending.Key(m.answerKey())
 	}
 	m.id = nil
-	m.RequestID, m.ResourceURI = keptName(m.RequestID), keptURI(m.ResourceURI)
-	for _, n := range []*operation.Name{&m.Method, &m.Tool, &m.Prompt} {
-		if !n.Known && len(n.Text) > maxLineText {
-			n.Text = keptName(n.Text)
-		}
-	}
 	if len(m.Message) > maxLineText {
 		m.Message = scrub.Text(m.Message, operation.MaxMessage)
 	}
@@ -119,7 +114,8 @@ func (m *message) slim() {
 
 // bytes is about how much m keeps alive, without its context.
 func (m *message) bytes() int {
-	return messageBytes + len(m.RequestID) + len(m.ResourceURI) + len(m.Method.Text) + len(m.Message) + m.ContentBytes()
+	return messageBytes + len(m.RequestID) + len(m.ResourceURI) + len(m.Method.Text) + len(m.Tool.Text) + len(m.Prompt.Text) +
+		len(m.Message) + m.ContentBytes()
 }
 
 // clientBytes is about how much memory what mcp-go read of a request's client takes up.

@@ -551,6 +551,8 @@ func rankOf(e *jsonrpc.Envelope, unread, refused bool, code int) int {
 	case foretold == 0 && unread, // it does not tell
 		foretold == 0 && (code == operation.CodeInvalidRequest || code == operation.CodeInternalError): // a hook refuses, or panics
 		return possible
+	case code == mcp.UNSUPPORTED_PROTOCOL_VERSION && !unread: // only the version is answered so
+		return impossible
 	}
 	return unlikely
 }

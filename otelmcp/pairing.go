@@ -141,7 +141,8 @@ func (p *pairs) handling(ctx context.Context, id, key string, b *signature) (ref
 func (p *pairs) leave(w *line) {
 	delete(p.inside, w.ctx)
 	w.ctx = nil
-	if p.open[w.key]--; p.open[w.key] == 0 {
+	p.open[w.key]--
+	if p.open[w.key] == 0 {
 		delete(p.open, w.key)
 	}
 }

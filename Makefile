@@ -95,7 +95,7 @@ bounded: ## Flood what is kept with more than it takes, and measure it, without 
 hostile: ## Attack the books with 100,000 messages of hostile peers, without the race detector.
 	@go test -count=1 -timeout=10m ./internal/hostile
 
-# How long it all takes: about MESSAGES/4000 seconds, and SOAKTIME. Go writes what fuzzing finds to testdata.
+# How long it all takes: about MESSAGES/2000 seconds, and SOAKTIME. Go writes what fuzzing finds to testdata.
 MESSAGES ?= 1000000
 SOAKTIME ?= 30m
 SEED     ?= 0

@@ -382,7 +382,9 @@ func (v *visitor) do(ctx context.Context, x *exchange, session, bare string, wir
 	if x.gone || x.cut {
 		return ours, http.Header{}
 	}
+	v.known.mu.Lock()
 	w := serve(v.bare, context.Background(), bare)
+	v.known.mu.Unlock()
 	answer, _ := lastMessage(w.Body.Bytes())
 	if x.m != nil && v.p.seen(x.m.nonce).canceled {
 		answer = v.known.answer(x.m, true)
@@ -553,25 +555,25 @@ func (s *sseStream) refused(x *exchange) bool {
 	return slices.Contains(s.expects, x) && x.status != http.StatusAccepted
 }
 
+// expected is what must come on the stream for x; nil for nothing.
+func (s *sseStream) expected(x *exchange) []byte {
+	switch {
+	case x.status != http.StatusAccepted:
+		return nil
+	case x.m.silenced:
+		return []byte(`{"error": "internal error","jsonrpc": "2.0", "id": null}`)
+	}
+	return s.v.known.answer(x.m, s.v.p.seen(x.m.nonce).canceled)
+}
+
 // leave waits for the answers to what was posted, and closes the stream.
 func (s *sseStream) leave() {
 	s.v.going.Wait()
-	want := map[string]int{}
 	due := 0
 	for _, x := range s.expects {
-		if x.status != http.StatusAccepted {
-			s.v.note(x)
-			continue
-		}
-		x.answer = s.v.known.answer(x.m, s.v.p.seen(x.m.nonce).canceled)
-		if x.m.silenced {
-			x.answer = []byte(`{"error": "internal error","jsonrpc": "2.0", "id": null}`)
-		}
-		if x.answer != nil {
+		if s.expected(x) != nil {
 			due++
-			want[string(x.answer)]++
 		}
-		s.v.note(x)
 	}
 	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Microsecond) {
 		s.mu.Lock()
@@ -587,15 +589,16 @@ func (s *sseStream) leave() {
 	}
 	_ = s.body.Close()
 	<-s.read
-	var got []string
+	var must, got []string
+	for _, x := range s.expects { // now it is known which calls were canceled
+		if answer := s.expected(x); answer != nil {
+			x.answer = answer
+			must = append(must, string(answer))
+		}
+		s.v.note(x)
+	}
 	for _, raw := range s.came {
 		got = append(got, string(raw))
-	}
-	var must []string
-	for raw, n := range want {
-		for range n {
-			must = append(must, raw)
-		}
 	}
 	for _, w := range sameTally("answers on a stream", must, got) {
 		s.v.wrongf("%s", w)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
@@ -141,8 +142,10 @@ func (r *record) freedom() (n int) {
 	return n
 }
 
-// rehearsal is a bare server that says how a message is answered.
+// rehearsal is a bare server that says how a message is answered. It takes one message
+// at a time: a cancellation must not meet another call that has the same id.
 type rehearsal struct {
+	mu   sync.Mutex
 	srv  *server.MCPServer
 	over context.Context // that has ended
 	on   context.Context
@@ -162,6 +165,8 @@ func rehearse(recovered bool) *rehearsal {
 // answer is what the bare server answers to a message on its own; nil for nothing.
 // canceled says that its handler sees that it is canceled.
 func (r *rehearsal) answer(m *message, canceled bool) (raw []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	ctx := r.on
 	if canceled {
 		ctx = r.over

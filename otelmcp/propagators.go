@@ -13,6 +13,7 @@ import (
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/tracing"
+	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
@@ -41,6 +42,19 @@ func ownPropagatorsOf[S any](
 	return own, knownHeader && knownMeta
 }
 
+// keepBaggage returns ours, which our propagators made of theirs. The program's baggage
+// stands: if theirs has another than before, ours has that of theirs. Headers come after
+// _meta, so that all that is in theirs then goes before them.
+func (own ownPropagators) keepBaggage(before, theirs, ours context.Context) context.Context {
+	if own.header == nil && own.meta == nil {
+		return ours
+	}
+	if b := baggage.FromContext(theirs); b.String() != baggage.FromContext(before).String() {
+		return baggage.ContextWithBaggage(ours, b)
+	}
+	return ours
+}
+
 // metaPropagator reads the trace context of a request from params._meta.
 type metaPropagator struct{ i *Instrumentation }
 
@@ -53,20 +67,25 @@ func (p metaPropagator) ExtractMeta(ctx context.Context, meta *mcp.Meta) context
 	if !i.rec.Observed() {
 		// All that is left to do when nobody listens: the handler's own requests
 		// must still carry the caller's trace context.
+		out := ctx
 		if own != nil {
-			ctx = own.ExtractMeta(ctx, meta)
+			out = own.ExtractMeta(ctx, meta)
 		}
-		if ctx != nil && len(fields) > 0 {
-			ctx = i.extract(ctx, metaCarrier(fields))
+		if out == nil || len(fields) == 0 {
+			return out
 		}
-		return ctx
+		theirs := out
+		out = i.extract(theirs, metaCarrier(fields))
+		return i.own.keepBaggage(ctx, theirs, out)
 	}
 	m := i.newMessage(ctx)
 	if own != nil && !m.pass(func(ctx context.Context) context.Context { return own.ExtractMeta(ctx, meta) }) {
 		return nil
 	}
 	if own != nil || len(fields) > 0 {
-		m.Context, m.links = i.fromMeta(ctx, m.Context, fields)
+		theirs := m.Context
+		m.Context, m.links = i.fromMeta(ctx, theirs, fields)
+		m.Context = i.own.keepBaggage(ctx, theirs, m.Context)
 	}
 	return m
 }
@@ -94,7 +113,7 @@ func (p headerPropagator) Extract(ctx context.Context, headers http.Header) cont
 		if ctx == nil || out == nil {
 			return out
 		}
-		return i.fromHeaders(ctx, out, headers)
+		return i.own.keepBaggage(context.Background(), out, i.fromHeaders(ctx, out, headers))
 	}
 	if !ok {
 		m = i.newMessage(ctx) // params was no object, so that there was no _meta to extract from
@@ -103,7 +122,8 @@ func (p headerPropagator) Extract(ctx context.Context, headers http.Header) cont
 	if own != nil && !m.pass(func(ctx context.Context) context.Context { return own.Extract(ctx, headers) }) {
 		return nil
 	}
-	m.Context = i.fromHeaders(before, m.Context, headers)
+	theirs := m.Context
+	m.Context = i.own.keepBaggage(context.Background(), theirs, i.fromHeaders(before, theirs, headers))
 	return m
 }
 

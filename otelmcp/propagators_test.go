@@ -21,6 +21,7 @@ import (
 	"github.com/mark3labs/mcp-go/client/transport"
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
+	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/otelmcp/otelmcp-go/internal/telemetrytest"
@@ -143,6 +144,71 @@ func TestOwnPropagators(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// baggages puts baggage of its own into the context, whatever the caller says.
+type baggages struct{ tenants }
+
+func (*baggages) with(ctx context.Context, text string) context.Context {
+	b, err := baggage.Parse(text)
+	if err != nil {
+		panic(err)
+	}
+	return baggage.ContextWithBaggage(ctx, b)
+}
+
+type (
+	metaBaggages   struct{ baggages }
+	headerBaggages struct{ baggages }
+)
+
+func (b *metaBaggages) ExtractMeta(ctx context.Context, _ *mcp.Meta) context.Context {
+	return b.with(ctx, "from=meta")
+}
+
+func (b *headerBaggages) Extract(ctx context.Context, _ http.Header) context.Context {
+	return b.with(ctx, "from=headers")
+}
+
+// The baggage that a propagator of the program's reads is what the handler gets, with
+// the trace context that ours read of the same message.
+func TestOwnBaggage(t *testing.T) {
+	for about, c := range map[string]struct {
+		own  server.ServerOption
+		want string
+	}{
+		"none":    {server.WithPropagator(&tenants{}), "from=caller"},
+		"meta":    {server.WithMetaPropagator(&metaBaggages{}), "from=meta"},
+		"headers": {server.WithPropagator(&headerBaggages{}), "from=headers"},
+	} {
+		for _, meta := range []string{
+			`{"baggage":"from=caller"}`, `{"baggage":"from=caller","traceparent":"` + traceparent + `"}`,
+		} {
+			for observed, into := range map[string]func() []otelmcp.Option{
+				"observed":   func() []otelmcp.Option { return into(telemetrytest.New(t)) },
+				"unobserved": func() []otelmcp.Option { return noopPipeline().options() },
+			} {
+				t.Run(about+"/"+observed, func(t *testing.T) {
+					s := newEverything(c.own)
+					var got string
+					s.do(func(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+						got = baggage.FromContext(ctx).String()
+						return mcp.NewToolResultText(""), nil
+					})
+					otelmcp.Instrument(s.MCPServer, append(into(), otelmcp.WithPropagators(w3c))...)
+					p := surrounded(t, s, func(ctx context.Context, h http.Header) (context.Context, func()) {
+						h.Set("Baggage", "from=caller")
+						return ctx, func() {}
+					})
+					p.call(t.Context(), "tools/call", `{"name":"custom","_meta":`+meta+`}`)
+					p.close()
+					if got != c.want {
+						t.Errorf("the handler has the baggage %q, want %q", got, c.want)
+					}
+				})
+			}
+		}
 	}
 }
 

@@ -42,7 +42,7 @@ type act struct {
 	ran      bool
 	ended    bool
 	canceled bool // it saw that it was
-	late     bool // its context had ended when it returned
+	late     bool // its context had ended before its failure was recorded
 	// What it sent: requests to the client by how they ended, and notifications
 	// that found no room.
 	asked   []string
@@ -148,7 +148,7 @@ var errOwn = errors.New("db down")
 func newServer(p *play, recovered bool) *server.MCPServer {
 	opts := []server.ServerOption{
 		server.WithToolCapabilities(true), server.WithPromptCapabilities(true), server.WithResourceCapabilities(true, true),
-		server.WithLogging(), server.WithElicitation(), server.WithRoots(), server.WithCompletions(), server.WithHooks(hooks()),
+		server.WithLogging(), server.WithElicitation(), server.WithRoots(), server.WithCompletions(), server.WithHooks(p.hooks()),
 	}
 	if recovered {
 		opts = append(opts, server.WithRecovery())
@@ -205,7 +205,7 @@ func newServer(p *play, recovered bool) *server.MCPServer {
 }
 
 // hooks are the program's own.
-func hooks() *server.Hooks {
+func (p *play) hooks() *server.Hooks {
 	h := &server.Hooks{}
 	h.AddOnRequestInitialization(func(_ context.Context, _, message any) error {
 		if raw, ok := message.(json.RawMessage); ok && bytes.Contains(raw, []byte(refusal)) {
@@ -213,7 +213,19 @@ func hooks() *server.Hooks {
 		}
 		return nil
 	})
-	h.AddOnError(func(context.Context, any, mcp.MCPMethod, any, error) {}) // so that a notification that finds no room tells
+	h.AddOnError(func(ctx context.Context, _ any, _ mcp.MCPMethod, message any, _ error) { // with one, a notification that finds no room tells
+		nonce := ""
+		switch r := message.(type) {
+		case *mcp.CallToolRequest:
+			nonce = r.GetString("nonce", "")
+		case *mcp.GetPromptRequest:
+			nonce = r.Params.Arguments["nonce"]
+		}
+		if nonce != "" && ctx.Err() != nil { // since the handler looked, or later than it could
+			a := p.act(nonce)
+			p.tell(func() { a.late = true })
+		}
+	})
 	return h
 }
 

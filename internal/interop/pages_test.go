@@ -76,7 +76,7 @@ var surroundings = map[string]string{
 	"docs/clients.md": `
 		var (
 			ctx                                  context.Context
-			code, redirect, state, url, verifier string
+			code, codeVerifier, redirect, state, url string
 			handler                              *transport.OAuthHandler
 			scopes                               []string
 			store                                transport.TokenStore

@@ -80,7 +80,7 @@ func TestServingFormsDeliverOnSIGTERM(t *testing.T) {
 			}
 			text := strings.Replace(tt.program+tools, shownAddress, fmt.Sprintf("%q", address), 1)
 			bin := build(t, "package main\n"+imports(text)+text)
-			delivers(t, bin, address, "forecast")
+			delivers(t, bin, address, "forecast", nil)
 		})
 	}
 }
@@ -111,13 +111,13 @@ func build(t *testing.T, program string) string {
 	if err := os.WriteFile(source, []byte(program), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return goBuild(t, source)
+	return goBuild(t, ".", source)
 }
 
-func goBuild(t *testing.T, args ...string) string {
+func goBuild(t *testing.T, module string, files ...string) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "program")
-	if out, err := exec.CommandContext(t.Context(), "go", append([]string{"build", "-o", bin}, args...)...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", append([]string{"build", "-C", module, "-o", bin}, files...)...).CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	return bin
@@ -135,10 +135,10 @@ func freeAddress(t *testing.T) string {
 
 // delivers runs the program with a receiver, calls a tool of it, tells it to stop, and
 // looks for the call in each signal. Without an address the program serves stdio.
-func delivers(t *testing.T, bin, address, tool string, args ...string) {
+func delivers(t *testing.T, bin, address, tool string, env []string, args ...string) {
 	t.Helper()
 	r := newReceiver(t)
-	p := start(t, bin, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + r.web.URL}, args...)
+	p := start(t, bin, append([]string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + r.web.URL, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"}, env...), args...)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 

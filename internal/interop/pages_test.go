@@ -264,7 +264,7 @@ func newCompiler(t *testing.T) func(block) (map[string]bool, []error) {
 			}
 		}}
 		info := &types.Info{Uses: map[*ast.Ident]types.Object{}}
-		pkg, _ := conf.Check("page", fset, files, info) //nolint:errcheck // Error has them all.
+		pkg, _ := conf.Check("page", fset, files, info) // Error has them all
 		uses := map[string]bool{}
 		for ident, obj := range info.Uses {
 			if obj.Parent() == pkg.Scope() && ident.Pos() >= file.FileStart && ident.Pos() <= file.FileEnd {

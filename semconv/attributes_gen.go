@@ -476,20 +476,6 @@ const (
 	ErrorTypeTimeout = "timeout"
 	// The operation was cancelled.
 	ErrorTypeCancelled = "cancelled"
-	// A client could not connect, because nobody listens.
-	ErrorTypeConnectionRefused = "connection_refused"
-	// A client lost the connection, while it waited for the answer or before.
-	ErrorTypeConnectionLost = "connection_lost"
-	// The name of the server's host could not be resolved.
-	ErrorTypeNameResolution = "name_resolution"
-	// The TLS handshake with the server failed.
-	ErrorTypeTLS = "tls"
-	// A client has no token, and sent nothing.
-	ErrorTypeAuthorizationRequired = "authorization_required"
-	// A handshake was refused as servers of HTTP+SSE do.
-	ErrorTypeLegacyServer = "legacy_server"
-	// The program did not answer what its server asked for.
-	ErrorTypeUnanswered = "unanswered"
 )
 
 // Values of OTelMCPRoleKey.

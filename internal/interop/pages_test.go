@@ -54,20 +54,24 @@ var packages = map[string]string{
 	"verifier":    "github.com/otelmcp/otelmcp-go/verifier",
 }
 
-// surroundings declare what the blocks of a page leave to the program around them.
+// common declares what the blocks of every page leave to the program around them.
+const common = `
+var (
+	ctx context.Context
+	srv *server.MCPServer
+)
+`
+
+// surroundings declare what those of one page leave to it besides.
 var surroundings = map[string]string{
 	"README.md": `
 		var (
-			ctx          context.Context
 			forecast     server.ToolHandlerFunc
 			forecastTool mcp.Tool
-			srv          *server.MCPServer
 			t            transport.Interface
 		)`,
 	"docs/auth.md": `
 		var (
-			ctx      context.Context
-			srv      *server.MCPServer
 			accounts struct { // a package
 				ByToken          func(context.Context, string) (struct{ Name string; Scopes []string; Until time.Time }, error)
 				ErrNone, ErrRevoked error
@@ -75,19 +79,11 @@ var surroundings = map[string]string{
 		)`,
 	"docs/clients.md": `
 		var (
-			ctx                                  context.Context
 			code, codeVerifier, redirect, state, url string
 			handler                              *transport.OAuthHandler
 			scopes                               []string
 			store                                transport.TokenStore
 			t                                    transport.Interface
-		)`,
-	"docs/getting-started.md": `
-		var ctx context.Context`,
-	"docs/your-server.md": `
-		var (
-			ctx context.Context
-			srv *server.MCPServer
 		)`,
 }
 
@@ -250,7 +246,7 @@ func newCompiler(t *testing.T) func(block) (map[string]bool, []error) {
 		}
 		files := []*ast.File{file}
 		if !strings.HasPrefix(b.code, "package ") {
-			around, err := parser.ParseFile(fset, "surroundings of "+b.page, "package page\n"+imports(surroundings[b.page])+surroundings[b.page], parser.SkipObjectResolution)
+			around, err := parser.ParseFile(fset, "surroundings of "+b.page, "package page\n"+imports(common+surroundings[b.page])+common+surroundings[b.page], parser.SkipObjectResolution)
 			if err != nil {
 				return nil, []error{err}
 			}

@@ -197,8 +197,9 @@ $(CLIENTS): e2e/clients/package-lock.json
 clients: $(CLIENTS) ## Install the foreign MCP clients that the end-to-end tests use.
 
 .PHONY: e2e
-e2e: backends clients ## Run the end-to-end tests against real backends, with foreign clients.
+e2e: backends clients ## Run the end-to-end tests against real backends, with foreign clients and a foreign server.
 	cd e2e && go test -count=1 $(E2EFLAGS) ./...
+	cd internal/interop && go test -count=1 $(E2EFLAGS) -run='^TestMCPGrafana' . -heavy
 
 .PHONY: stack
 stack: backends ## Run the Collector, Jaeger, Prometheus and Loki on loopback until Ctrl-C, without a container engine.

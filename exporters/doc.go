@@ -74,7 +74,7 @@
 //	OTEL_TRACES_SAMPLER            parentbased_always_on  always_on, always_off, traceidratio and parentbased_*
 //	OTEL_TRACES_SAMPLER_ARG        1                      the ratio, from 0 to 1, of traceidratio
 //	OTEL_METRIC_EXPORT_INTERVAL    60000                  milliseconds
-//	OTEL_BSP_MAX_QUEUE_SIZE        2048                   1 to 262144 spans, 16 bytes each from the start
+//	OTEL_BSP_MAX_QUEUE_SIZE        2048                   1 to 4194304 spans, 16 bytes each from the start
 //	OTEL_BLRP_MAX_QUEUE_SIZE       2048                   1 to 262144 log records, 640 bytes each from the start
 //	OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
 //	OTEL_BLRP_MAX_EXPORT_BATCH_SIZE  512                  1 to the size of the queue

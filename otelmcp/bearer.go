@@ -106,9 +106,10 @@ type bearerOption func(*bearer)
 
 func (f bearerOption) applyBearer(b *bearer) { f(b) }
 
-// WithScopes sets the scopes that every request needs, all of them. Without them
-// the answer is 403 with insufficient_scope. What a single tool needs is checked
-// by its handler: [TokenInfoFromContext], [RecordAuthDecision].
+// WithScopes adds scopes that every request needs, all of them (RFC 6750). A token that
+// does not grant them is answered with 403 and insufficient_scope, and every challenge
+// names them. What a single tool needs is checked by its handler:
+// [TokenInfoFromContext], [RecordAuthDecision].
 func WithScopes(scopes ...string) BearerOption {
 	scopes = slices.Clone(scopes)
 	return bearerOption(func(b *bearer) { b.scopes = append(b.scopes, scopes...) })
@@ -145,9 +146,12 @@ func WithResourceMetadataURL(u string) BearerOption {
 // nobody listens to the telemetry. Around the Handler, or without one, its decisions
 // go to the providers in opts, or to the global ones.
 //
-// To say what was refused, up to 64 KiB of the request's body are read before the
-// answer. A verifier that fails lets nobody through (503), nor does one that panics (500).
-// The token, or a part of it, is in no signal.
+// A request without a bearer token, or with one that is not valid, is answered with 401.
+// Two Authorization headers, or one that is not well-formed, are 400 (RFC 6750 section
+// 3.1). Too few scopes, and a session of somebody else, are 403. A verifier that fails
+// lets nobody through (503), nor does one that panics (500). To say what was refused, up
+// to 64 KiB of the request's body are read before the answer. The token, or a part of it,
+// is in no signal.
 func RequireBearer(verify TokenVerifier, opts ...BearerOption) func(http.Handler) http.Handler {
 	b := &bearer{verify: verify}
 	for _, o := range opts {

@@ -3,8 +3,9 @@
 
 package otelmcp
 
-// What shows of credentials from the outside: which kind a request came with,
-// and what a response says about them. No value of theirs is read.
+// What shows of credentials from the outside: which kind a request came with, by the
+// names of headers, by the scheme and by whether the token has the shape of a JWT; and
+// what the challenge of a response says. No token, key or password is kept.
 
 import (
 	"fmt"

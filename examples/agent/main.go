@@ -35,7 +35,7 @@ Environment:
 
   OTEL_EXPORTER_OTLP_ENDPOINT   send the telemetry there, and draw nothing here;
                                 all other OTEL_* variables work, too
-  COLUMNS                       width of the output, 100 if not set
+  COLUMNS                       width of the output; the terminal's if not set
   NO_COLOR                      if set, no colors
 
 It exits with 1 if a call went wrong that should not, or if the trace is not

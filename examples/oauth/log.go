@@ -147,26 +147,18 @@ func (d demo) table(records []*record) {
 			number = strconv.Itoa(r.scenario + 1)
 		}
 		rows = append(rows, []string{
-			number, r.At.Format("15:04:05.000"), r.by, r.who, r.what, r.from, r.mechanism, r.decision.decision, r.reason,
+			number, r.At.Format("15:04:05.000"), r.by, r.who, cmp.Or(r.what, r.mechanism), r.from, r.mechanism, r.decision.decision, r.reason,
 			r.status, r.policy, r.TraceID,
 		})
 	}
-	widths := make([]int, len(rows[0]))
-	total := 0
-	for k := range widths {
-		for _, row := range rows {
-			row[k] = cmp.Or(row[k], "–")
-			widths[k] = max(widths[k], otlpview.TextWidth(row[k]))
-		}
-		total += widths[k] + 2
-	}
-	last := len(widths) - 1
+	widths := fit(rows, d.Width)
 	for n, row := range rows {
-		if total > d.Width && n > 0 {
-			row[last] = row[last][:min(shortID, len(row[last]))]
-		}
 		var cells strings.Builder
 		for k, cell := range row {
+			if widths[k] == 0 {
+				continue
+			}
+			cell = otlpview.Cut(cell, widths[k])
 			cells.WriteString(cell + strings.Repeat(" ", widths[k]-otlpview.TextWidth(cell)+2))
 		}
 		line := strings.TrimRight(cells.String(), " ")
@@ -178,4 +170,39 @@ func (d demo) table(records []*record) {
 		}
 		d.Line(line)
 	}
+}
+
+// dispensable are the columns that a table leaves out where it is too wide, in that order.
+var dispensable = []string{"mechanism", "from", "time", "policy", "trace", "http"}
+
+// fit returns how wide the columns are, so that all of them and two spaces between take no
+// more than width: 0 for one that is left out. It puts – into empty cells.
+func fit(rows [][]string, width int) []int {
+	widths := make([]int, len(rows[0]))
+	total := -2
+	for k := range widths {
+		for _, row := range rows {
+			row[k] = cmp.Or(row[k], "–")
+			widths[k] = max(widths[k], otlpview.TextWidth(row[k]))
+		}
+		total += widths[k] + 2
+	}
+	if trace := slices.Index(rows[0], "trace"); total > width && widths[trace] > shortID {
+		for _, row := range rows {
+			row[trace] = row[trace][:min(shortID, len(row[trace]))]
+		}
+		total -= widths[trace] - shortID
+		widths[trace] = shortID
+	}
+	for _, name := range dispensable {
+		if total > width {
+			k := slices.Index(rows[0], name)
+			total -= widths[k] + 2
+			widths[k] = 0
+		}
+	}
+	for ; total > width; total-- {
+		widths[slices.Index(widths, slices.Max(widths))]--
+	}
+	return widths
 }

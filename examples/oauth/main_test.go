@@ -237,6 +237,31 @@ func TestTheCheckChecks(t *testing.T) {
 }
 
 // TestForgeries: what is forged has the form of a token, and is not the same one.
+func TestTableFits(t *testing.T) {
+	head := []string{"#", "time", "by", "who", "what", "from", "mechanism", "decision", "reason", "http", "policy", "trace"}
+	for _, width := range []int{60, 80, 100, 130, 240} {
+		rows := [][]string{slices.Clone(head), {
+			"9", "22:19:38.367", "server", "alice", "notifications/initialized", "127.0.0.1", "oauth_registration", "challenge",
+			"session_principal_mismatch", "403", "scopes-by-tool", "0af7651916cd43dd8448eb211c80319c",
+		}}
+		var out strings.Builder
+		for k, w := range fit(rows, width) {
+			if w > 0 {
+				out.WriteString(otlpview.Cut(rows[1][k], w) + "  ")
+			}
+		}
+		line := strings.TrimSpace(out.String())
+		if got := otlpview.TextWidth(line); got > width {
+			t.Errorf("a row takes %d columns of %d: %s", got, width, line)
+		}
+		for _, want := range []string{"server", "alice", "challenge"} {
+			if !strings.Contains(line, want) {
+				t.Errorf("a row of %d columns does not have %s: %s", width, want, line)
+			}
+		}
+	}
+}
+
 func TestForgeries(t *testing.T) {
 	const token = "eyJhbGciOiJFUzI1NiJ9.eyJzY29wZSI6Im5vdGVzOnJlYWQifQ.c2ln"
 	if got := tamper(token); got == token || strings.Count(got, ".") != 2 || !strings.HasSuffix(got, ".c2ln") {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/mark3labs/mcp-go/client"
@@ -99,6 +100,65 @@ func TestOtelHTTP(t *testing.T) {
 			for _, s := range spans {
 				if s.SpanContext().TraceID() != caller.SpanContext().TraceID() {
 					t.Errorf("the span %q of %s is in a trace of its own", s.Name(), s.InstrumentationScope().Name)
+				}
+			}
+		})
+	}
+}
+
+// The span of otelhttp is the parent of a message's where the message names none, and
+// linked where it names one, on either side of Handler.
+func TestOtelHTTPOnEitherSide(t *testing.T) {
+	const named = "0af7651916cd43dd8448eb211c80319c"
+	for name, around := range map[string]bool{"around Handler": true, "inside of Handler": false} {
+		t.Run(name, func(t *testing.T) {
+			capture := telemetrytest.New(t)
+			srv := server.NewMCPServer("s", "1")
+			inst := otelmcp.Instrument(srv, otelmcp.WithTracerProvider(capture.TracerProvider()), otelmcp.WithMeterProvider(capture.MeterProvider()),
+				otelmcp.WithLoggerProvider(capture.LoggerProvider()), otelmcp.WithPropagators(propagation.TraceContext{}))
+			var h http.Handler = server.NewStreamableHTTPServer(srv, server.WithStateLess(true), server.WithStreamableHTTPLogger(slog.New(slog.DiscardHandler)))
+			viaHTTP := func(h http.Handler) http.Handler {
+				return otelhttp.NewHandler(h, "http.server", otelhttp.WithTracerProvider(capture.TracerProvider()), otelhttp.WithPropagators(propagation.TraceContext{}))
+			}
+			if around {
+				h = viaHTTP(inst.Handler(h))
+			} else {
+				h = inst.Handler(viaHTTP(h))
+			}
+			web := httptest.NewServer(h)
+			defer web.Close()
+			for _, body := range []string{
+				`{"jsonrpc":"2.0","id":1,"method":"tools/list"}`,
+				`{"jsonrpc":"2.0","id":2,"method":"ping","params":{"_meta":{"traceparent":"00-` + named + `-b7ad6b7169203331-01"}}}`,
+			} {
+				resp, err := http.Post(web.URL, "application/json", strings.NewReader(body)) //nolint:noctx // The server ends with the test.
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = resp.Body.Close()
+			}
+			web.Close()
+
+			var viaOtelHTTP []trace.SpanID
+			for _, s := range capture.Spans() {
+				if s.InstrumentationScope().Name == otelhttp.ScopeName {
+					viaOtelHTTP = append(viaOtelHTTP, s.SpanContext().SpanID())
+				}
+			}
+			if got := len(capture.Spans()); got != 4 || len(viaOtelHTTP) != 2 {
+				t.Fatalf("there are %d spans, %d of otelhttp; want 4 and 2", got, len(viaOtelHTTP))
+			}
+			for _, s := range capture.Spans() {
+				linked := slices.ContainsFunc(s.Links(), func(l sdktrace.Link) bool { return slices.Contains(viaOtelHTTP, l.SpanContext.SpanID()) })
+				switch s.Name() {
+				case "tools/list":
+					if !slices.Contains(viaOtelHTTP, s.Parent().SpanID()) {
+						t.Error("the HTTP span is not the parent of a message that names none")
+					}
+				case "ping":
+					if s.Parent().TraceID().String() != named || !linked {
+						t.Errorf("the parent of a message that names one is in trace %s, linked to the HTTP span: %v", s.Parent().TraceID(), linked)
+					}
 				}
 			}
 		})

@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	go.opentelemetry.io/proto/otlp v1.11.1
+	golang.org/x/term v0.46.0
 	google.golang.org/protobuf v1.36.12
 )
 

@@ -19,6 +19,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"golang.org/x/term"
 )
 
 // Renderer writes lines of at most Width columns.
@@ -30,13 +32,18 @@ type Renderer struct {
 
 // NewRenderer makes one for the terminal, or the file, that out is.
 func NewRenderer(out *os.File) Renderer {
-	return Renderer{W: out, Width: columns(), Color: wantColor(out)}
+	return Renderer{W: out, Width: columns(out), Color: wantColor(out)}
 }
 
 const minWidth, maxWidth = 60, 240
 
-func columns() int {
+// columns is the width that COLUMNS asks for, or else that of the terminal; 100 where
+// there is neither.
+func columns(out *os.File) int {
 	width, err := strconv.Atoi(os.Getenv("COLUMNS"))
+	if err != nil {
+		width, _, err = term.GetSize(int(out.Fd()))
+	}
 	if err != nil {
 		return 100
 	}
@@ -201,22 +208,22 @@ func (r Renderer) Waterfall(spans []*Span) {
 		failures = fmt.Sprintf(", %d failed", broken)
 	}
 	room := max(0, r.Width-TextWidth("trace "+spans[0].TraceID+"  "+failures))
-	r.Line(r.Paint(dim, "trace "), r.Paint(Cyan, spans[0].TraceID), "  ", r.Paint(dim, cut(summary, room)), r.Paint(red, failures))
+	r.Line(r.Paint(dim, "trace "), r.Paint(Cyan, spans[0].TraceID), "  ", r.Paint(dim, Cut(summary, room)), r.Paint(red, failures))
 
 	const kindWidth, timeWidth = 8, 8
 	nameWidth := r.Width * 42 / 100
 	barWidth := max(1, r.Width-nameWidth-kindWidth-serviceWidth-timeWidth-4)
 	for _, n := range Tree(spans) {
-		branch := cut(n.branch, nameWidth/2)
+		branch := Cut(n.branch, nameWidth/2)
 		nameColor, barColor := Bold, kindColor(n.Kind)
 		if n.Failed {
 			nameColor, barColor = red, red
 		}
 		room := nameWidth - TextWidth(branch)
 		r.Line(
-			r.Paint(dim, branch), r.Paint(nameColor, fill(cut(n.Name, room-1), room)),
-			r.Paint(kindColor(n.Kind), fill(cut(n.Kind, kindWidth), kindWidth)), " ",
-			fill(cut(n.Service, serviceWidth), serviceWidth), " ",
+			r.Paint(dim, branch), r.Paint(nameColor, fill(Cut(n.Name, room-1), room)),
+			r.Paint(kindColor(n.Kind), fill(Cut(n.Kind, kindWidth), kindWidth)), " ",
+			fill(Cut(n.Service, serviceWidth), serviceWidth), " ",
 			padLeft(duration(n.End.Sub(n.Start)), timeWidth), "  ",
 			r.Paint(barColor, bar(n.Start.Sub(begin), n.End.Sub(begin), total, barWidth)),
 		)
@@ -227,8 +234,8 @@ func (r Renderer) Waterfall(spans []*Span) {
 // notes says below a span why it failed and what it is linked to.
 func (r Renderer) notes(n Node) {
 	note := func(color Style, text string) {
-		stem := cut(fill(n.stem, TextWidth(n.branch)+2), r.Width/2)
-		r.Line(r.Paint(dim, stem), r.Paint(color, cut(text, r.Width-TextWidth(stem))))
+		stem := Cut(fill(n.stem, TextWidth(n.branch)+2), r.Width/2)
+		r.Line(r.Paint(dim, stem), r.Paint(color, Cut(text, r.Width-TextWidth(stem))))
 	}
 	if n.Failed {
 		text := "✗ " + cmp.Or(n.Attrs["error.type"], "error")
@@ -305,12 +312,12 @@ func (r Renderer) metrics(points []Point) {
 		}
 		shown = shown[len(series):]
 		r.Line()
-		r.Line(r.Paint(Bold, cut(series[0].Metric, r.Width-20)), "  ", r.Paint(dim, cut(unitName(series[0].Unit), 16)))
+		r.Line(r.Paint(Bold, Cut(series[0].Metric, r.Width-20)), "  ", r.Paint(dim, Cut(unitName(series[0].Unit), 16)))
 		r.series(series)
 	}
 	if len(others) > 0 {
 		r.Line()
-		r.Line(r.Paint(dim, cut(fmt.Sprintf("and %s of the runtime, the host and the SDK: %s",
+		r.Line(r.Paint(dim, Cut(fmt.Sprintf("and %s of the runtime, the host and the SDK: %s",
 			plural(len(others), "metric"), strings.Join(slices.Sorted(maps.Keys(others)), ", ")), r.Width)))
 	}
 }
@@ -328,7 +335,7 @@ func (r Renderer) series(points []Point) {
 		}
 		label := fill(p.Service, 14) + " " + abbreviate(p.Attrs, metricNames)
 		room := r.Width - TextWidth(value) - 3
-		r.Line("  ", r.Paint(dim, fill(cut(label, room-1), room)), " ", value)
+		r.Line("  ", r.Paint(dim, fill(Cut(label, room-1), room)), " ", value)
 	}
 }
 
@@ -374,7 +381,7 @@ func abbreviate(attrs Attributes, names []shortName) string {
 		if value == "" || slices.Contains(parts, value) { // outcome and error.type often agree
 			continue
 		}
-		parts = append(parts, name.short+cut(value, 24))
+		parts = append(parts, name.short+Cut(value, 24))
 	}
 	return strings.Join(parts, " · ")
 }
@@ -388,11 +395,11 @@ func (r Renderer) Event(e *Event) {
 	case strings.HasPrefix(e.Severity, "WARN"):
 		color = yellow
 	}
-	name := fill(cut(e.Name, 26), 21)
+	name := fill(Cut(e.Name, 26), 21)
 	indent := strings.Repeat(" ", 12+1+5+2) // below the name
 	body := wrap(e.Body, r.Width-TextWidth(indent)-TextWidth(name)-1)
 	r.Line(
-		r.Paint(dim, e.At.Format("15:04:05.000")), " ", r.Paint(color, fill(cut(e.Severity, 5), 5)), "  ",
+		r.Paint(dim, e.At.Format("15:04:05.000")), " ", r.Paint(color, fill(Cut(e.Severity, 5), 5)), "  ",
 		r.Paint(Bold, name), " ", body[0],
 	)
 	for _, more := range body[1:] {
@@ -402,7 +409,7 @@ func (r Renderer) Event(e *Event) {
 	if attrs := abbreviate(e.Attrs, eventNames); attrs != "" {
 		about += " · " + attrs
 	}
-	r.Line(indent, r.Paint(dim, cut(about, r.Width-TextWidth(indent))))
+	r.Line(indent, r.Paint(dim, Cut(about, r.Width-TextWidth(indent))))
 }
 
 // wrap breaks text between words into lines of at most width columns.
@@ -412,11 +419,11 @@ func wrap(text string, width int) []string {
 		last := &lines[len(lines)-1]
 		switch {
 		case *last == "":
-			*last = cut(word, width)
+			*last = Cut(word, width)
 		case TextWidth(*last)+1+TextWidth(word) <= width:
 			*last += " " + word
 		default:
-			lines = append(lines, cut(word, width))
+			lines = append(lines, Cut(word, width))
 		}
 	}
 	return lines
@@ -501,8 +508,8 @@ func runeWidth(r rune) int {
 	return 1
 }
 
-// cut shortens s to width columns, and says so with an ellipsis.
-func cut(s string, width int) string {
+// Cut shortens s to width columns, and says so with an ellipsis.
+func Cut(s string, width int) string {
 	if TextWidth(s) <= width {
 		return s
 	}

@@ -37,6 +37,8 @@ func (r Role) String() string {
 	return semconv.OTelMCPRoleServer
 }
 
+func (r Role) attribute() attribute.KeyValue { return semconv.OTelMCPRoleKey.String(r.String()) }
+
 // Name is a method, tool or prompt name. Only a Known one (an MCP method, a
 // registered tool or prompt) stands on metrics and in span names; any other is
 // text that a peer chose, and reads Other there.

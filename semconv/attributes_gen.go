@@ -221,6 +221,16 @@ const (
 	// bytes.
 	OTelMCPToolArgumentsSizeKey = attribute.Key("otelmcp.tool.arguments.size")
 
+	// OTelMCPToolArgumentKey (string, the prefix of a key): An argument of the tool
+	// call that the operator named, scrubbed and capped; the rest of the key is the
+	// name of the argument.
+	// A string as it is, anything else as JSON.
+	OTelMCPToolArgumentKey = attribute.Key("otelmcp.tool.argument.")
+
+	// OTelMCPPromptVariablesKey (string): The arguments of the prompt as JSON,
+	// scrubbed and capped.
+	OTelMCPPromptVariablesKey = attribute.Key("otelmcp.prompt.variables")
+
 	// OTelMCPToolDigestKey (string): `sha256:` over the RFC 8785 form of the name,
 	// description, schemas and annotations of the tool.
 	OTelMCPToolDigestKey = attribute.Key("otelmcp.tool.digest")

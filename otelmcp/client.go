@@ -193,15 +193,15 @@ func argumentNames(rec *operation.Recorder, declared *arguments, raw []byte) (na
 }
 
 func (r *remote) captureParams(c *call) {
-	call := c.request.Method == semconv.MCPMethodNameToolsCall && r.captures(Arguments, &c.Operation)
+	tool := c.request.Method == semconv.MCPMethodNameToolsCall && r.captures(Arguments, &c.Operation)
 	prompt := c.request.Method == semconv.MCPMethodNamePromptsGet && r.captures(PromptVariables, &c.Operation)
-	if !call && !prompt {
+	if !tool && !prompt {
 		return
 	}
 	var args map[string]any
 	switch {
 	case json.Unmarshal(c.params.Arguments, &args) != nil, len(args) == 0:
-	case call:
+	case tool:
 		r.captureArguments(&c.Operation, args)
 	default:
 		r.captureVariables(&c.Operation, args)

@@ -170,7 +170,5 @@ func (i *Instrumentation) describeArguments(ctx context.Context, m *message, r *
 	case !i.registeredTool(ctx, r.Params.Name): // a task tool's schema is not known before it is listed
 		m.Undeclared = len(args)
 	}
-	if i.cfg.content&Arguments != 0 && m.Recording() {
-		m.Capture(semconv.GenAIToolCallArgumentsKey, args)
-	}
+	i.captureArguments(&m.Operation, args)
 }

@@ -64,7 +64,9 @@ type AuthDecision struct {
 // on the message that is handled in ctx. Any context that derives from a
 // message's, one that a client sends included, or from an HTTP request's behind
 // [Instrumentation.Handler], will do; in any other the event and the count are made
-// with the global providers. It never blocks, and a canceled context loses nothing.
+// with the global providers, as those of a server, or of a client where the mechanism
+// is a step of an OAuth flow (oauth_code and its like). It never blocks, and a canceled
+// context loses nothing.
 //
 // An authentication that lets an HTTP request in is recorded when it is known what
 // for: once the message is parsed, before it is handled. If there is another decision
@@ -259,11 +261,25 @@ func (s standalone) decide(ctx context.Context, d *operation.Decision) {
 	complete(d, whoIn(ctx, s.made))
 	s.made.Add(d)
 	var about []attribute.KeyValue
+	role := operation.RoleServer
 	if r := s.request; r != nil {
 		ctx = s.inRequest(ctx, r)
-		about = append(peerFacts(nil, r, s.cfg.peers.Resolve(r)), semconv.OTelMCPRoleKey.String(semconv.OTelMCPRoleServer))
+		about = peerFacts(nil, r, s.cfg.peers.Resolve(r))
+	} else {
+		role = sideOf(d.Mechanism)
 	}
-	s.rec.Decide(ctx, d, about)
+	s.rec.Decide(ctx, role, d, about)
+}
+
+// sideOf is who decides by a mechanism where nothing around tells: the steps of an
+// OAuth flow are a client's.
+func sideOf(mechanism string) operation.Role {
+	switch mechanism {
+	case semconv.OTelMCPAuthMechanismOAuthCode, semconv.OTelMCPAuthMechanismOAuthRefresh,
+		semconv.OTelMCPAuthMechanismOAuthRegistration, semconv.OTelMCPAuthMechanismOAuthDiscovery:
+		return operation.RoleClient
+	}
+	return operation.RoleServer
 }
 
 func (m *message) decisions() *operation.Decisions { return &m.Decisions }

@@ -36,6 +36,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mark3labs/mcp-go/client"
+	"github.com/mark3labs/mcp-go/client/transport"
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 	"go.opentelemetry.io/otel"
@@ -271,9 +273,42 @@ func TestRecordAuthDecisionAlone(t *testing.T) {
 	cancel()
 	otelmcp.RecordAuthDecision(ctx, otelmcp.AuthDecision{Decision: "deny", Reason: "revoked", UserID: "alice"})
 	e := event(only(t, capture.EventsNamed(semconv.OTelMCPAuthDecisionEventName)))
-	if e["otelmcp.auth.reason"] != "revoked" || e["user.id"] != "alice" || e["severity"] != "WARN" {
+	if e["otelmcp.auth.reason"] != "revoked" || e["user.id"] != "alice" || e["severity"] != "WARN" || e["otelmcp.role"] != "server" {
 		t.Errorf("%v", e)
 	}
+	// A step of an OAuth flow is no login at a server.
+	otelmcp.RecordAuthDecision(ctx, otelmcp.AuthDecision{Decision: "deny", Reason: "refresh_failed", Mechanism: "oauth_refresh"})
+	if e := event(capture.EventsNamed(semconv.OTelMCPAuthDecisionEventName)[1]); e["otelmcp.role"] != "client" {
+		t.Errorf("%v", e)
+	}
+	countedBySide(t, capture)
+}
+
+// A program that is a server and a client counts who was kept out of the one apart from
+// what the other was refused elsewhere.
+func TestRefusalsOfBothSidesAreCountedApart(t *testing.T) {
+	_, _, inner, capture := edged(t, func(*server.MCPServer) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+	})
+	tr, err := transport.NewStreamableHTTP("http://" + inner.addr() + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cl := client.NewClient(otelmcp.WrapTransport(tr, into(capture)...))
+	defer cl.Close()
+	if _, err := cl.Initialize(t.Context(), mcp.InitializeRequest{}); err == nil {
+		t.Error("the client was let in")
+	}
+	inner.web.Close()
+	sides := map[string]int64{}
+	for _, role := range []string{"server", "client"} {
+		sides[role] = capture.CounterValue("otelmcp.auth.decisions", semconv.OTelMCPRoleKey.String(role),
+			semconv.OTelMCPAuthDecisionKey.String("challenge"))
+	}
+	if sides["server"] == 0 || sides["client"] == 0 {
+		t.Errorf("challenges by side: %v", sides)
+	}
+	countedBySide(t, capture)
 }
 
 // The global providers of this process send to the capture of the test that runs:
@@ -775,6 +810,22 @@ func wantDecisions(t *testing.T, capture *telemetrytest.Capture, want ...string)
 	}
 	if n := capture.CounterValue("otelmcp.auth.decisions"); n != int64(len(want)) {
 		t.Errorf("%d decisions are counted, want %d", n, len(want))
+	}
+	countedBySide(t, capture)
+}
+
+// countedBySide checks that the decisions of servers and those of clients are counted
+// apart, as many as there are events of each.
+func countedBySide(t *testing.T, capture *telemetrytest.Capture) {
+	t.Helper()
+	made := map[string]int64{}
+	for _, r := range capture.EventsNamed(semconv.OTelMCPAuthDecisionEventName) {
+		made[event(r)["otelmcp.role"]]++
+	}
+	for _, role := range []string{"server", "client"} {
+		if n := capture.CounterValue("otelmcp.auth.decisions", semconv.OTelMCPRoleKey.String(role)); n != made[role] {
+			t.Errorf("%d decisions are counted as those of a %s, of %d", n, role, made[role])
+		}
 	}
 }
 

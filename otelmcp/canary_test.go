@@ -269,6 +269,10 @@ var captureModes = []struct {
 }{
 	{"default", nil},
 	{"content captured", []otelmcp.Option{otelmcp.WithContentCapture(otelmcp.Arguments | otelmcp.Results | otelmcp.PromptVariables)}},
+	{"content on events", []otelmcp.Option{
+		otelmcp.WithContentOnEvents(otelmcp.Arguments | otelmcp.Results | otelmcp.PromptVariables), otelmcp.WithErrorText(),
+		otelmcp.WithContentOnEvents(otelmcp.Arguments|otelmcp.PromptVariables, otelmcp.OnlyArguments("text", "who", "password", "value", "a", "b")),
+	}},
 	{"public endpoint", []otelmcp.Option{otelmcp.WithPublicEndpoint()}},
 }
 

@@ -125,9 +125,7 @@ func (r *remote) begin(c *call, ctx context.Context) {
 	c.Enrich = r.enriches(c)
 	c.Begin()
 	c.Publish(operation.Parsed)
-	if r.cfg.content != 0 && c.Recording() {
-		r.captureParams(c)
-	}
+	r.captureParams(c)
 	if !readable {
 		return
 	}
@@ -195,15 +193,18 @@ func argumentNames(rec *operation.Recorder, declared *arguments, raw []byte) (na
 }
 
 func (r *remote) captureParams(c *call) {
-	var args map[string]any
-	if json.Unmarshal(c.params.Arguments, &args) != nil || len(args) == 0 {
+	tool := c.request.Method == semconv.MCPMethodNameToolsCall && r.captures(Arguments, &c.Operation)
+	prompt := c.request.Method == semconv.MCPMethodNamePromptsGet && r.captures(PromptVariables, &c.Operation)
+	if !tool && !prompt {
 		return
 	}
+	var args map[string]any
 	switch {
-	case c.request.Method == semconv.MCPMethodNameToolsCall && r.cfg.content&Arguments != 0:
-		c.Capture(semconv.GenAIToolCallArgumentsKey, args)
-	case c.request.Method == semconv.MCPMethodNamePromptsGet && r.cfg.content&PromptVariables != 0:
-		c.CaptureVariables(args)
+	case json.Unmarshal(c.params.Arguments, &args) != nil, len(args) == 0:
+	case tool:
+		r.captureArguments(&c.Operation, args)
+	default:
+		r.captureVariables(&c.Operation, args)
 	}
 }
 
@@ -344,8 +345,8 @@ func (r *remote) settleResult(c *call, raw []byte) {
 		case result.IsError:
 			c.Outcome = semconv.OTelMCPOutcomeToolError
 		}
-		if c.Tool.Text != "" && r.cfg.content&Results != 0 {
-			captureToolResult(c, &result)
+		if c.Tool.Text != "" {
+			r.captureToolResult(c, &result)
 		}
 	case semconv.MCPMethodNameInitialize, semconv.MCPMethodNameServerDiscover:
 		r.meet(c, raw)
@@ -356,10 +357,15 @@ func (r *remote) settleResult(c *call, raw []byte) {
 	}
 }
 
-func captureToolResult(c *call, result *jsonrpc.Result) {
+func (r *remote) captureToolResult(c *call, result *jsonrpc.Result) {
+	failed := c.Outcome == semconv.OTelMCPOutcomeToolError && r.tellsErrors()
+	whole := r.captures(Results, &c.Operation)
+	if !failed && !whole {
+		return
+	}
 	var content []any
 	_ = json.Unmarshal(result.Content, &content)
-	if c.Outcome == semconv.OTelMCPOutcomeToolError {
+	if failed {
 		for _, part := range content {
 			if m, _ := part.(map[string]any); m["type"] == "text" {
 				if text, _ := m["text"].(string); text != "" {
@@ -369,15 +375,11 @@ func captureToolResult(c *call, result *jsonrpc.Result) {
 			}
 		}
 	}
-	if !c.Recording() {
-		return
+	if whole {
+		var structured any
+		_ = json.Unmarshal(result.Structured, &structured)
+		r.captureResult(&c.Operation, content, structured)
 	}
-	var whole any = content
-	var structured any
-	if json.Unmarshal(result.Structured, &structured) == nil && structured != nil {
-		whole = map[string]any{"content": content, "structuredContent": structured}
-	}
-	c.Capture(semconv.GenAIToolCallResultKey, whole)
 }
 
 // meet remembers what the server said of itself in its first answer.

@@ -23,17 +23,6 @@ import (
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
-// Values of error.type where no code and no HTTP status names the failure.
-const (
-	errorConnectionLost    = "connection_lost"    // while the answer was awaited, or before
-	errorConnectionRefused = "connection_refused" // nobody listens
-	errorUnanswered        = "unanswered"         // the program did not answer what the server asked for
-	errorNameResolution    = "name_resolution"
-	errorTLS               = "tls"
-	errorAuthorization     = "authorization_required" // there is no token, and nothing was sent
-	errorLegacyServer      = "legacy_server"          // a handshake was refused as servers of HTTP+SSE do
-)
-
 // fail fills what the error of a transport, or of a handler, says.
 func fail(o *operation.Operation, err error) {
 	o.Message = err.Error()
@@ -47,11 +36,11 @@ func fail(o *operation.Operation, err error) {
 	case errors.Is(err, transport.ErrSessionTerminated):
 		o.HTTPStatus = 404
 	case errors.As(err, &oauth):
-		o.Outcome, o.ErrorType = semconv.OTelMCPOutcomeDenied, errorAuthorization
+		o.Outcome, o.ErrorType = semconv.OTelMCPOutcomeDenied, semconv.ErrorTypeAuthorizationRequired
 	case errors.Is(err, transport.ErrAuthorizationRequired):
 		o.HTTPStatus = 401
 	case errors.Is(err, transport.ErrLegacySSEServer):
-		o.Outcome, o.ErrorType = semconv.OTelMCPOutcomeRejected, errorLegacyServer
+		o.Outcome, o.ErrorType = semconv.OTelMCPOutcomeRejected, semconv.ErrorTypeLegacyServer
 	case status != 0:
 		o.HTTPStatus = status
 	default:
@@ -86,19 +75,19 @@ func statusIn(text string) int {
 
 func transportError(err error) string {
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
-		return errorNameResolution
+		return semconv.ErrorTypeNameResolution
 	}
 	if untrusted(err) {
-		return errorTLS
+		return semconv.ErrorTypeTLS
 	}
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return errorConnectionRefused
+		return semconv.ErrorTypeConnectionRefused
 	case errors.Is(err, transport.ErrTransportClosed), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, io.ErrClosedPipe), errors.Is(err, net.ErrClosed), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
 		strings.Contains(err.Error(), "connection has been closed"), // the HTTP+SSE transport's
 		strings.HasSuffix(err.Error(), "unexpected nil response"):   // a stream that ended without the answer
-		return errorConnectionLost
+		return semconv.ErrorTypeConnectionLost
 	}
 	return semconv.ErrorTypeOther
 }

@@ -176,7 +176,7 @@ func (r *remote) inputKey(state, id string) string {
 // program gave up before it was through: which of them cannot be told here.
 func (in *input) unanswered() {
 	in.stop()
-	in.Outcome, in.ErrorType = semconv.OTelMCPOutcomeError, errorUnanswered
+	in.Outcome, in.ErrorType = semconv.OTelMCPOutcomeError, semconv.ErrorTypeUnanswered
 	if errors.Is(in.Err(), context.DeadlineExceeded) {
 		in.Outcome = semconv.OTelMCPOutcomeTimeout
 	}

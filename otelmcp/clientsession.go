@@ -110,7 +110,7 @@ func (s *clientSession) failed(r *remote, err error) {
 	case errors.Is(err, transport.ErrSessionTerminated):
 		s.end(r, semconv.OTelMCPSessionEndReasonDisconnect, "404")
 	case errors.Is(err, transport.ErrTransportClosed) && !s.closing.Load():
-		s.end(r, semconv.OTelMCPSessionEndReasonDisconnect, errorConnectionLost)
+		s.end(r, semconv.OTelMCPSessionEndReasonDisconnect, semconv.ErrorTypeConnectionLost)
 	}
 }
 

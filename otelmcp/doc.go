@@ -45,6 +45,7 @@
 //
 // An instrumented server answers as the bare one does: telemetry changes no
 // answer, and no failure of it reaches a client. Arguments and results are not
-// recorded unless [WithContentCapture] asks for them, and text that may carry
+// recorded unless [WithContentCapture] or [WithContentOnEvents] asks for them, nor is
+// the text of a tool's error unless [WithErrorText] does, and text that may carry
 // credentials is scrubbed before it reaches any signal.
 package otelmcp

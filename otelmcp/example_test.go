@@ -7,16 +7,21 @@ package otelmcp_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log"
 	"net/http"
+	"strings"
 
 	"github.com/mark3labs/mcp-go/client"
 	"github.com/mark3labs/mcp-go/client/transport"
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
+	"go.opentelemetry.io/otel/attribute"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp"
+	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
 func weather() *server.MCPServer {
@@ -86,4 +91,40 @@ func ExampleInstrumentClient() {
 	forecast(ctx, otelmcp.InstrumentClient(c)) // before it is used
 	// Output:
 	// rain in Oslo
+}
+
+// An audit trail: which city was asked for stands on the event of each call, whether or
+// not its trace is sampled.
+func ExampleWithContentOnEvents() {
+	srv := weather()
+	events := sdklog.NewLoggerProvider(sdklog.WithProcessor(printer{}))
+	otelmcp.Instrument(srv, otelmcp.WithLoggerProvider(events),
+		otelmcp.WithContentOnEvents(otelmcp.Arguments, otelmcp.ForTools("forecast"), otelmcp.OnlyArguments("city")),
+		otelmcp.WithErrorText())
+	srv.HandleMessage(context.Background(), json.RawMessage(
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"forecast","arguments":{"city":"Oslo","note":"for my eyes only"}}}`))
+	// Output:
+	// tools/call forecast: ok
+	// otelmcp.tool.argument.city = Oslo
+}
+
+// printer prints what operations say of arguments.
+type printer struct{}
+
+func (printer) Enabled(context.Context, sdklog.EnabledParameters) bool { return true }
+func (printer) ForceFlush(context.Context) error                       { return nil }
+func (printer) Shutdown(context.Context) error                         { return nil }
+
+func (printer) OnEmit(_ context.Context, r *sdklog.Record) error {
+	if r.EventName() != semconv.OTelMCPOperationEventName {
+		return nil
+	}
+	fmt.Println(r.Body().AsString())
+	r.WalkAttributes(func(kv attribute.KeyValue) bool {
+		if strings.HasPrefix(string(kv.Key), string(semconv.OTelMCPToolArgumentKey)) {
+			fmt.Println(kv.Key, "=", kv.Value.AsString())
+		}
+		return true
+	})
+	return nil
 }

@@ -48,12 +48,12 @@ func (i *Instrumentation) parse(ctx context.Context, m *message, id, request any
 		i.describeArguments(ctx, m, r)
 	case *mcp.GetPromptRequest:
 		m.Prompt.Text = r.Params.Name
-		if i.cfg.content&PromptVariables != 0 && m.Recording() {
+		if i.captures(PromptVariables, &m.Operation) {
 			args := make(map[string]any, len(r.Params.Arguments))
 			for name, v := range r.Params.Arguments {
 				args[name] = v
 			}
-			m.CaptureVariables(args)
+			i.captureVariables(&m.Operation, args)
 		}
 	case *mcp.ReadResourceRequest:
 		m.ResourceURI = r.Params.URI
@@ -167,15 +167,15 @@ func (i *Instrumentation) settleToolCall(m *message, a *mcp.CallToolResult) {
 		m.Outcome = semconv.OTelMCPOutcomeToolError
 		m.Message = i.toolErrorText(a.Content)
 	}
-	if i.cfg.content&Results != 0 && m.Recording() {
-		captureResult(m, a)
+	if i.captures(Results, &m.Operation) {
+		i.captureResult(&m.Operation, a.Content, a.StructuredContent)
 	}
 }
 
 // toolErrorText is what a failed tool said: the first text of its result. It
-// is a result, so it is recorded only where results are.
+// is a result, so it is recorded only where the operator asked.
 func (i *Instrumentation) toolErrorText(c []mcp.Content) string {
-	if i.cfg.content&Results == 0 {
+	if !i.tellsErrors() {
 		return ""
 	}
 	for _, part := range c {
@@ -410,12 +410,4 @@ func (m *message) settleRan() {
 	}
 	m.Tool.Known = m.Tool.Text != "" && m.i.names.admit(m.i.rec, m.Tool.Text)
 	m.Prompt.Known = m.Prompt.Text != "" && m.i.names.admit(m.i.rec, m.Prompt.Text)
-}
-
-func captureResult(m *message, a *mcp.CallToolResult) {
-	var whole any = a.Content
-	if a.StructuredContent != nil {
-		whole = map[string]any{"content": a.Content, "structuredContent": a.StructuredContent}
-	}
-	m.Capture(semconv.GenAIToolCallResultKey, whole)
 }

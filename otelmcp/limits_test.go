@@ -428,9 +428,10 @@ var others = map[string]string{
 		operation.rules scrub.alphabetNames scrub.needle.word scrub.prefixes sse.bom`,
 
 	"What the program configures, of one size from then on.": `definition.Table.Members
-		operation.Config.Attributes operation.Config.HashKey operation.Recorder.extra operation.Recorder.hashKey
+		operation.Config.Attributes operation.Config.HashKey operation.Members.keys operation.Members.names operation.Recorder.extra operation.Recorder.hashKey
 		operation.methods.byName operation.Recorder.refusals operation.method.observe operation.method.start
-		otelmcp.bearer.options otelmcp.bearer.scopes otelmcp.config.attributes otelmcp.config.hashKey otelmcp.config.trusted
+		otelmcp.bearer.options otelmcp.bearer.scopes otelmcp.config.attributes otelmcp.config.hashKey otelmcp.config.onEvents
+		otelmcp.config.trusted otelmcp.nameSet.names
 		otelmcp.remote.fields peer.Resolver.trusted`,
 
 	"A message, an HTTP exchange or a decision while it lasts, of which a transport lets in no more than net/http and mcp-go do; an edge looks at 1 MiB.": `
@@ -438,7 +439,7 @@ var others = map[string]string{
 		jsonrpc.Params.meta jsonrpc.Params.raw jsonrpc.Result.Content jsonrpc.Result.Prompts jsonrpc.Result.Requests
 		jsonrpc.Result.Structured jsonrpc.Result.Tools jsonrpc.params.exactMeta jsonrpc.params.meta jsonrpc.reader.idRaw jsonrpc.scan.b
 		operation.Decision.Audience operation.Decision.Facts operation.Decision.Granted operation.Decision.Required operation.Decision.UserRoles
-		operation.Event.Attributes operation.Event.safe operation.Operation.content operation.Operation.Facts operation.Operation.Peer operation.Operation.UserRoles
+		operation.Event.Attributes operation.Event.safe operation.capturedOn.attrs operation.Operation.Facts operation.Operation.Peer operation.Operation.UserRoles
 		otelmcp.AuthDecision.Audience otelmcp.AuthDecision.Roles otelmcp.AuthDecision.ScopesGranted otelmcp.AuthDecision.ScopesRequired
 		otelmcp.Identity.Roles otelmcp.TokenInfo.Audience otelmcp.TokenInfo.Extra otelmcp.TokenInfo.Roles otelmcp.TokenInfo.Scopes
 		otelmcp.challenge.scopes otelmcp.connection.roles otelmcp.exchange.challenges otelmcp.exchange.untold

@@ -40,7 +40,10 @@ type config struct {
 	loggerProvider log.LoggerProvider
 	propagators    propagation.TextMapPropagator
 	publicEndpoint bool
-	content        Content
+	content        Content // on spans
+	onEvents       []eventContent
+	members        memberKeys // of those
+	errorText      bool
 	scrub          func(key, value string) string
 	identity       func(context.Context) Identity
 	filter         func(ctx context.Context, method string) bool
@@ -73,6 +76,7 @@ func newConfig(opts []Option) *config {
 		c.propagators = otel.GetTextMapPropagator()
 	}
 	c.peers = peer.NewResolver(c.trusted)
+	c.members = newMemberKeys(c.onEvents)
 	return c
 }
 
@@ -109,10 +113,12 @@ func WithPublicEndpoint() Option {
 	return optionFunc(func(c *config) { c.publicEndpoint = true })
 }
 
-// Content names kinds of message content for [WithContentCapture].
+// Content names kinds of message content for [WithContentCapture] and
+// [WithContentOnEvents].
 type Content uint8
 
-// The kinds of content that can be captured, as attributes of spans only.
+// The kinds of content that can be recorded, with the attributes that spans have for
+// them.
 const (
 	// Arguments of tools/call: gen_ai.tool.call.arguments.
 	Arguments Content = 1 << iota
@@ -124,7 +130,9 @@ const (
 
 // WithContentCapture records message content on spans: structured, scrubbed of
 // credentials, and capped at 4 KiB for each value and 16 KiB for each message,
-// with a marker where something was cut. Without it no content is recorded.
+// with a marker where something was cut. Of Results the text of a tool's error stands
+// in the status of the span and on the event, too, as with [WithErrorText]. Without
+// it, and without [WithContentOnEvents], no content is recorded.
 func WithContentCapture(kinds Content) Option {
 	return optionFunc(func(c *config) { c.content |= kinds })
 }
@@ -136,7 +144,7 @@ func WithContentCapture(kinds Content) Option {
 // [WithAttributes] among it. key is the attribute's, and never one that a peer can
 // choose: names and values of members of captured content come with the key of the
 // attribute that they are in, variables of prompts with gen_ai.prompt.variable. (with
-// the dot), entries of a tracestate, as key=value, with tracestate. The names of
+// the dot) unless [OnlyArguments] names them, entries of a tracestate, as key=value, with tracestate. The names of
 // spans and the bodies of events are made of such texts.
 //
 // It returns what may be recorded, which is cleaned and capped as any text is; a

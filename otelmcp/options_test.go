@@ -447,7 +447,7 @@ func TestNilOptions(t *testing.T) {
 	s := newEverything()
 	otelmcp.Instrument(s.MCPServer, nil, otelmcp.WithTracerProvider(nil), otelmcp.WithMeterProvider(nil),
 		otelmcp.WithLoggerProvider(nil), otelmcp.WithPropagators(nil), otelmcp.WithIdentity(nil), otelmcp.WithFilter(nil),
-		otelmcp.WithScrubber(nil), otelmcp.WithAttributes())
+		otelmcp.WithScrubber(nil), otelmcp.WithAttributes(), otelmcp.WithContentOnEvents(otelmcp.Arguments, nil))
 	if r := connect(t, s.MCPServer, direct, modern).tool(t.Context(), "echo", ""); r.code() != 0 || r.recovered != nil {
 		t.Errorf("%+v", r)
 	}

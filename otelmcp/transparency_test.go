@@ -955,6 +955,8 @@ func equipments() []equipment {
 			_, o := captureOptions(t, telemetrytest.WithUnsampled(), telemetrytest.WithExtraAttributes("deployment.environment.name"))
 			var n atomic.Int64
 			return append(o, otelmcp.WithPublicEndpoint(), otelmcp.WithContentCapture(otelmcp.Arguments|otelmcp.Results|otelmcp.PromptVariables),
+				otelmcp.WithContentOnEvents(otelmcp.Arguments|otelmcp.Results|otelmcp.PromptVariables), otelmcp.WithErrorText(),
+				otelmcp.WithContentOnEvents(otelmcp.Arguments, otelmcp.ForTools("echo"), otelmcp.OnlyArguments("text")),
 				otelmcp.WithScrubber(func(_, v string) string { return strings.ToUpper(v) }),
 				otelmcp.WithIdentity(func(context.Context) otelmcp.Identity { return otelmcp.Identity{UserID: "u", Roles: []string{"r"}} }),
 				otelmcp.WithFilter(func(context.Context, string) bool { return n.Add(1)%2 == 0 }),
@@ -964,6 +966,8 @@ func equipments() []equipment {
 		{name: "callbacks panic", opts: func(t *testing.T) []otelmcp.Option {
 			_, o := captureOptions(t)
 			return append(o, otelmcp.WithContentCapture(otelmcp.Arguments|otelmcp.Results|otelmcp.PromptVariables),
+				otelmcp.WithContentOnEvents(otelmcp.Arguments|otelmcp.Results|otelmcp.PromptVariables), otelmcp.WithErrorText(),
+				otelmcp.WithContentOnEvents(otelmcp.Arguments, otelmcp.ForTools("echo"), otelmcp.OnlyArguments("text")),
 				otelmcp.WithScrubber(func(_, _ string) string { panic("scrubber") }),
 				otelmcp.WithIdentity(func(context.Context) otelmcp.Identity { panic("identity") }),
 				otelmcp.WithFilter(func(context.Context, string) bool { panic("filter") }))
@@ -972,6 +976,8 @@ func equipments() []equipment {
 			_, o := captureOptions(t)
 			nonsense := "\x00\x1b[31m\xff\u202e\n" + strings.Repeat("n", 100_000)
 			return append(o, otelmcp.WithContentCapture(otelmcp.Arguments|otelmcp.Results|otelmcp.PromptVariables),
+				otelmcp.WithContentOnEvents(otelmcp.Arguments|otelmcp.Results|otelmcp.PromptVariables), otelmcp.WithErrorText(),
+				otelmcp.WithContentOnEvents(otelmcp.Arguments, otelmcp.ForTools("echo"), otelmcp.OnlyArguments("text")),
 				otelmcp.WithScrubber(func(_, _ string) string { return nonsense }),
 				otelmcp.WithIdentity(func(context.Context) otelmcp.Identity {
 					return otelmcp.Identity{UserID: nonsense, Roles: []string{nonsense, ""}}

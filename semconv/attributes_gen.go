@@ -118,6 +118,9 @@ const (
 
 	// ErrorTypeKey (open enum): The class of error that the operation ended with.
 	// Absent when it did not fail.
+	// One of these, the JSON-RPC error code or the HTTP status. On
+	// `otelmcp.auth.decision` also the type of a Go error, or the error code of an
+	// authorization server.
 	ErrorTypeKey = attribute.Key("error.type")
 
 	// EventNameKey (string): The name of the event, again, for backends that ignore
@@ -217,6 +220,16 @@ const (
 	// OTelMCPToolArgumentsSizeKey (int): The size of the arguments as JSON, in
 	// bytes.
 	OTelMCPToolArgumentsSizeKey = attribute.Key("otelmcp.tool.arguments.size")
+
+	// OTelMCPToolArgumentKey (string, the prefix of a key): An argument of the tool
+	// call that the operator named, scrubbed and capped; the rest of the key is the
+	// name of the argument.
+	// A string as it is, anything else as JSON.
+	OTelMCPToolArgumentKey = attribute.Key("otelmcp.tool.argument.")
+
+	// OTelMCPPromptVariablesKey (string): The arguments of the prompt as JSON,
+	// scrubbed and capped.
+	OTelMCPPromptVariablesKey = attribute.Key("otelmcp.prompt.variables")
 
 	// OTelMCPToolDigestKey (string): `sha256:` over the RFC 8785 form of the name,
 	// description, schemas and annotations of the tool.
@@ -476,6 +489,20 @@ const (
 	ErrorTypeTimeout = "timeout"
 	// The operation was cancelled.
 	ErrorTypeCancelled = "cancelled"
+	// The connection ended before the answer came.
+	ErrorTypeConnectionLost = "connection_lost"
+	// Nobody listens where the client connects to.
+	ErrorTypeConnectionRefused = "connection_refused"
+	// The name of the server could not be resolved.
+	ErrorTypeNameResolution = "name_resolution"
+	// TLS failed, or the certificate of the server is not trusted.
+	ErrorTypeTLS = "tls"
+	// The client has no token, and sent nothing.
+	ErrorTypeAuthorizationRequired = "authorization_required"
+	// The handshake was refused as servers of HTTP with server-sent events do.
+	ErrorTypeLegacyServer = "legacy_server"
+	// The program did not answer what the server asked for.
+	ErrorTypeUnanswered = "unanswered"
 )
 
 // Values of OTelMCPRoleKey.

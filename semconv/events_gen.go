@@ -9,7 +9,8 @@ package semconv
 const (
 	// A message, received or sent, has come to its end. Exactly once for every
 	// message, however it ended. INFO; WARN when rejected, denied or a tool error;
-	// ERROR for an error, a timeout or a panic.
+	// ERROR for an error, a timeout or a panic. Content stands on it as text: JSON,
+	// where it is no string.
 	OTelMCPOperationEventName = "otelmcp.operation"
 	// A session has started.
 	OTelMCPSessionStartEventName = "otelmcp.session.start"

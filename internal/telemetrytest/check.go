@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -126,8 +127,8 @@ func (k *checker) value(where string, sig signal, kv attribute.KeyValue, a *regi
 	if sig == onEvent && !flat(got) {
 		k.errorf("%s: attribute %s is not flat", where, kv.Key)
 	}
-	if a.Closed || a.MembersOnMetric && sig == onMetric {
-		if v := kv.Value.AsString(); !member(a, v) {
+	if a.Closed || sig == onMetric && (a.MembersOnMetric || a.NumbersOnMetric) {
+		if v := kv.Value.AsString(); !member(a, v) && !(a.NumbersOnMetric && number(v)) {
 			k.errorf("%s: attribute %s has the value %q, which is not one of its own", where, kv.Key, v)
 		}
 	}
@@ -147,6 +148,11 @@ func flat(t attribute.Type) bool {
 
 func member(a *registry.Attribute, v string) bool {
 	return slices.ContainsFunc(a.Members, func(m registry.Member) bool { return m.Value == v })
+}
+
+func number(v string) bool {
+	_, err := strconv.Atoi(v)
+	return err == nil
 }
 
 // mcpSpan is a span of a declared type.

@@ -287,6 +287,15 @@ func TestCheckFails(t *testing.T) {
 			want: `metric otelmcp.server.operations.active: attribute mcp.method.name has the value "evil"`,
 		},
 		{
+			name: "class of error that is not one of the registry's, on a metric",
+			opts: []Option{WithUnsampled()},
+			spoil: func(op *operation) {
+				set(&op.span, semconv.ErrorTypeKey.String("unheard_of"))
+				set(&op.duration, semconv.ErrorTypeKey.String("unheard_of"))
+			},
+			want: `metric mcp.server.operation.duration: attribute error.type has the value "unheard_of"`,
+		},
+		{
 			name: "required attribute missing on a span",
 			spoil: func(op *operation) {
 				op.name, op.span = "_OTHER", nil

@@ -9,10 +9,13 @@ package main
 
 func security() dashboard {
 	const (
-		refusing  = `otelmcp_auth_decision=~"deny|challenge|error"`
-		ofMech    = ofService + `, otelmcp_auth_mechanism=~"$mechanism"`
+		refusing = `otelmcp_auth_decision=~"deny|challenge|error"`
+		// Of the server: what a program is refused as a client of others says nothing of its callers.
+		ofServer  = `otelmcp_role="server"`
+		ofMech    = ofService + `, ` + ofServer + `, otelmcp_auth_mechanism=~"$mechanism"`
 		decisions = `otelmcp_auth_decisions_total`
-		decided   = eventsOf + `"otelmcp.auth.decision" | ` + refusing
+		decision  = `"otelmcp.auth.decision" | ` + ofServer + ` | `
+		decided   = eventsOf + decision + refusing
 		rejected  = operations + ` | otelmcp_outcome="rejected"`
 		odd       = operations + ` | otelmcp_session_integrity!=""`
 		changed   = eventsOf + `"otelmcp.definition.changed"`
@@ -28,9 +31,9 @@ func security() dashboard {
 		return []query{{expr: count, legend: "{{" + by + "}}", logs: true}}
 	}
 	most := func(expr string) []query { return []query{{expr: `topk(20, ` + expr + `)`, logs: true}} }
-	refusals := events("Refusals in Loki", eventsInLink+`"otelmcp.auth.decision" | `+refusing)
+	refusals := events("Refusals in Loki", eventsInLink+decision+refusing)
 	oneReason := events("These in Loki",
-		eventsInLink+`"otelmcp.auth.decision" | `+refusing+` | otelmcp_auth_reason="${__field.labels.otelmcp_auth_reason}"`)
+		eventsInLink+decision+refusing+` | otelmcp_auth_reason="${__field.labels.otelmcp_auth_reason}"`)
 	return dashboard{
 		uid: "mcp-security", title: "MCP security",
 		description: "What MCP servers that are instrumented with otelmcp decided about their callers, what broke the " +
@@ -38,7 +41,7 @@ func security() dashboard {
 		variables: []variable{
 			serviceVariable,
 			{
-				name: "mechanism", label: "Mechanism", selector: decisions + `{` + ofService + `}`,
+				name: "mechanism", label: "Mechanism", selector: decisions + `{` + ofService + `, ` + ofServer + `}`,
 				of: "otelmcp_auth_mechanism", all: atLeastOne,
 			},
 		},
@@ -61,7 +64,7 @@ func security() dashboard {
 						expr: `sum(increase(` + decisions + `{` + ofMech + `, otelmcp_auth_reason="hidden"}[$__range]))`, instant: true,
 					}},
 					steps: []step{{1, "red"}},
-					links: []object{events("These in Loki", eventsInLink+`"otelmcp.auth.decision" | otelmcp_auth_reason="hidden"`)},
+					links: []object{events("These in Loki", eventsInLink+decision+`otelmcp_auth_reason="hidden"`)},
 				},
 				{
 					kind: "stat", title: "Odd session ids", unit: "short", none: "none",

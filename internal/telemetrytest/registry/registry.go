@@ -52,6 +52,7 @@ type Attribute struct {
 	Identifying     bool // says who, or where from; never on a metric
 	Content         bool // what a caller sent or got; never on a metric
 	MembersOnMetric bool // on a metric, no value but the members
+	NumbersOnMetric bool // on a metric, no value but the members and decimal numbers
 }
 
 // Member is a member of an enum.

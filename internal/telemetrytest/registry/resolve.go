@@ -172,11 +172,12 @@ func (r *resolver) attribute(d *attributeDef, ours bool) *Attribute {
 		Content:         ann.Content,
 		Closed:          ann.Closed,
 		MembersOnMetric: ann.MetricValues == "members",
+		NumbersOnMetric: ann.MetricValues == "members_or_numbers",
 	}
 	if ann.Cardinality != "" && !a.HighCardinality {
 		r.errorf("attribute %s: cardinality %q", d.Key, ann.Cardinality)
 	}
-	if ann.MetricValues != "" && !a.MembersOnMetric {
+	if ann.MetricValues != "" && !a.MembersOnMetric && !a.NumbersOnMetric {
 		r.errorf("attribute %s: metric_values %q", d.Key, ann.MetricValues)
 	}
 	if inner, ok := strings.CutPrefix(a.Type, "template["); ok {
@@ -186,7 +187,7 @@ func (r *resolver) attribute(d *attributeDef, ours bool) *Attribute {
 		a.Type = "string"
 		r.members(a, d.Type.members)
 	} else {
-		if a.Closed || a.MembersOnMetric {
+		if a.Closed || ann.MetricValues != "" {
 			r.errorf("attribute %s: closed or metric_values without members", d.Key)
 		}
 		if d.Examples.IsZero() {

@@ -316,13 +316,10 @@ func (b *builder) object(v map[string]any, depth int) attribute.Value {
 		b.cut += max(len(k)-len(name), 0)
 		b.left -= len(name) + costKey
 		var val attribute.Value
-		switch role := scrub.RoleOf(k); {
-		case e != nil && e != "" && (secretKey(k, e) || named && role == scrub.HoldsValue):
+		if open, ok := disclosed(k, e, named); ok {
+			val = b.value(open, depth+1)
+		} else {
 			val = b.redacted()
-		case role == scrub.HoldsCode:
-			val = b.value(withoutCode(e), depth+1)
-		default:
-			val = b.value(e, depth+1)
 		}
 		out = append(out, attribute.KeyValue{Key: attribute.Key(name), Value: val})
 	}
@@ -378,6 +375,18 @@ func unique(kvs []attribute.KeyValue) {
 		}
 		seen[kvs[i].Key] = struct{}{}
 	}
+}
+
+// disclosed returns what a member with that key may tell of its value, and false if that is a secret. named says that
+// another member names one.
+func disclosed(key string, v any, named bool) (open any, ok bool) {
+	switch role := scrub.RoleOf(key); {
+	case v != nil && v != "" && (secretKey(key, v) || named && role == scrub.HoldsValue):
+		return nil, false
+	case role == scrub.HoldsCode:
+		return withoutCode(v), true
+	}
+	return v, true
 }
 
 // secretKey reports whether a member is a secret by its key.

@@ -3,12 +3,13 @@
 
 package operation_test
 
-// This file tests that content which is left out is counted.
+// Content that is captured: what of it stands on which record, and that what is left out is counted.
 
 import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/attribute"
 
@@ -44,5 +45,59 @@ func TestVariablesThatAreLeftOutAreCounted(t *testing.T) {
 		if missing == 0 && cut.Type() != attribute.EMPTY || cut.AsInt64() < int64(10*missing) || cut.AsInt64() > int64(20*missing) {
 			t.Errorf("%d variables: %v bytes are said to be cut, %d are", n, cut.AsInterface(), 10*missing)
 		}
+	}
+}
+
+// A span has content as it is structured, an event as text, and each its own.
+func TestContentOfBothRecords(t *testing.T) {
+	capture := telemetrytest.New(t)
+	o := begin(t.Context(), newRecorder(capture), operation.RoleServer, "tools/call")
+	o.Capture(semconv.GenAIToolCallArgumentsKey, map[string]any{"n": 1, "long": strings.Repeat("x", 1<<20)})
+	o.CaptureText(semconv.GenAIToolCallResultKey, map[string]any{"n": 2})
+	o.Finish()
+	span, event := telemetrytest.SpanAttributes(capture.Spans()[0]), telemetrytest.EventAttributes(capture.Logs()[0])
+	if v, _ := span.Value(semconv.GenAIToolCallArgumentsKey); v.Type() != attribute.MAP {
+		t.Errorf("the span has %v", v)
+	}
+	if v, _ := event.Value(semconv.GenAIToolCallResultKey); v.AsString() != `{"n":2}` {
+		t.Errorf("the event has %v", v)
+	}
+	for _, key := range []attribute.Key{semconv.GenAIToolCallArgumentsKey, semconv.OTelMCPContentTruncatedKey} {
+		if event.HasValue(key) || !span.HasValue(key) {
+			t.Errorf("%s is on the event, or not on the span", key)
+		}
+	}
+	if span.HasValue(semconv.GenAIToolCallResultKey) {
+		t.Error("the span has what is the event's")
+	}
+	if n := o.ContentBytes(); n < 1<<12 || n > 1<<16 {
+		t.Errorf("%d bytes are kept", n)
+	}
+}
+
+// Names of arguments that read the same in a key do not take each other's.
+func TestNamesThatCollide(t *testing.T) {
+	capture := telemetrytest.New(t)
+	o := begin(t.Context(), newRecorder(capture), operation.RoleServer, "tools/call")
+	long := strings.Repeat("n", 1000)
+	names := []string{"a b", "a\nb", "a\tb", "a b#2", long + "1", long + "2", "\xff", "", "A b"}
+	args := map[string]any{}
+	for k, name := range names {
+		args[name] = float64(k)
+	}
+	o.CaptureMembers(args, operation.NewMembers(semconv.OTelMCPToolArgumentKey, names), func(string) bool { return true })
+	o.Finish()
+	found := map[string]attribute.Key{}
+	event := telemetrytest.EventAttributes(capture.Logs()[0])
+	for _, kv := range event.ToSlice() {
+		if name, is := strings.CutPrefix(string(kv.Key), string(semconv.OTelMCPToolArgumentKey)); is {
+			found[kv.Value.AsString()] = kv.Key
+			if len(name) > operation.MaxName+4 || strings.ContainsAny(name, "\n\t") || !utf8.ValidString(name) {
+				t.Errorf("the key %q", kv.Key)
+			}
+		}
+	}
+	if len(found) != len(names) || found["0"] != "otelmcp.tool.argument.a b" || found["3"] != "otelmcp.tool.argument.a b#2#2" {
+		t.Errorf("%d arguments have %d keys: %v", len(names), len(found), found)
 	}
 }

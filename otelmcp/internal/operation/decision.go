@@ -159,28 +159,26 @@ func (r *Recorder) User(attrs []attribute.KeyValue, id string) []attribute.KeyVa
 
 // facts appends what stands on the operation that was decided.
 func (d *Decision) facts(attrs []attribute.KeyValue) []attribute.KeyValue {
-	attrs = append(attrs, d.bounded()...)
+	attrs = d.bounded(attrs)
 	attrs = named(attrs, semconv.OTelMCPAuthPolicyKey, d.Policy)
 	attrs = named(attrs, semconv.OTelMCPAuthClientIDKey, d.ClientID)
 	return named(attrs, semconv.OTelMCPAuthIssuerKey, d.Issuer)
 }
 
-// bounded are the facts that stand on metrics, too.
-func (d *Decision) bounded() []attribute.KeyValue {
-	return []attribute.KeyValue{
+// bounded appends the facts that stand on metrics, too.
+func (d *Decision) bounded(attrs []attribute.KeyValue) []attribute.KeyValue {
+	return append(attrs,
 		semconv.OTelMCPAuthKindKey.String(d.Kind),
 		semconv.OTelMCPAuthDecisionKey.String(d.Decision),
 		semconv.OTelMCPAuthReasonKey.String(d.Reason),
-		semconv.OTelMCPAuthMechanismKey.String(d.Mechanism),
-	}
+		semconv.OTelMCPAuthMechanismKey.String(d.Mechanism))
 }
 
-// checked are those of them that a duration is told apart by.
-func (d *Decision) checked() []attribute.KeyValue {
-	return []attribute.KeyValue{
+// checked appends those of them that a duration is told apart by.
+func (d *Decision) checked(attrs []attribute.KeyValue) []attribute.KeyValue {
+	return append(attrs,
 		semconv.OTelMCPAuthKindKey.String(d.Kind),
-		semconv.OTelMCPAuthMechanismKey.String(d.Mechanism),
-	}
+		semconv.OTelMCPAuthMechanismKey.String(d.Mechanism))
 }
 
 func named(attrs []attribute.KeyValue, key attribute.Key, text string) []attribute.KeyValue {
@@ -197,15 +195,16 @@ func listed(attrs []attribute.KeyValue, key attribute.Key, texts []string) []att
 	return append(attrs, key.StringSlice(texts[:min(len(texts), MaxListed)]))
 }
 
-// Decide records a decision, whatever became of ctx. about says what it is
-// about: who asked for what, from where and over what.
-func (r *Recorder) Decide(ctx context.Context, d *Decision, about []attribute.KeyValue) {
-	r.decide(ctx, d, about, d.SessionID)
+// Decide records a decision of that side, whatever became of ctx. about says what it
+// is about: who asked for what, from where and over what.
+func (r *Recorder) Decide(ctx context.Context, role Role, d *Decision, about []attribute.KeyValue) {
+	r.decide(ctx, role, d, about, d.SessionID)
 }
 
-func (r *Recorder) decide(ctx context.Context, d *Decision, about []attribute.KeyValue, session Safe) {
+func (r *Recorder) decide(ctx context.Context, role Role, d *Decision, about []attribute.KeyValue, session Safe) {
 	defer r.Guard()
-	attrs := make([]attribute.KeyValue, 0, 16+len(about)+len(d.Facts))
+	attrs := make([]attribute.KeyValue, 0, 17+len(about)+len(d.Facts))
+	attrs = append(attrs, role.attribute())
 	attrs = d.facts(attrs)
 	attrs = r.User(attrs, d.UserID)
 	attrs = listed(attrs, semconv.UserRolesKey, d.UserRoles)
@@ -230,7 +229,7 @@ func (r *Recorder) decide(ctx context.Context, d *Decision, about []attribute.Ke
 	}
 	e.Add(semconv.MCPSessionIDKey, session)
 	r.Emit(ctx, e)
-	r.countDecision(detach(ctx), d)
+	r.countDecision(detach(ctx), role, d)
 }
 
 func overHTTP(attrs []attribute.KeyValue, version string) []attribute.KeyValue {
@@ -264,7 +263,7 @@ func (o *Operation) Tell(ctx context.Context, d *Decision) {
 	if session == "" && o.Role != RoleClient && Progress(o.progress.Load()) >= Begun {
 		session = o.SessionID
 	}
-	o.rec.decide(ctx, d, o.about(d), session)
+	o.rec.decide(ctx, o.Role, d, o.about(d), session)
 }
 
 // Progress says which facts of an operation do not change any more, so that
@@ -286,8 +285,7 @@ func (o *Operation) Publish(p Progress) { o.progress.Store(uint32(p)) }
 
 // about is what a decision is about, without what d says itself.
 func (o *Operation) about(d *Decision) []attribute.KeyValue {
-	attrs := make([]attribute.KeyValue, 0, len(o.Peer)+10)
-	attrs = append(attrs, semconv.OTelMCPRoleKey.String(o.Role.String()))
+	attrs := make([]attribute.KeyValue, 0, len(o.Peer)+9)
 	attrs = append(attrs, o.Peer...)
 	sent := o.Role == RoleClient
 	if !sent {

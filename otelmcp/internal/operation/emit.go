@@ -190,13 +190,13 @@ func (m *method) report(o metric.Observer, gauge metric.Int64Observable) {
 	o.ObserveInt64(gauge, m.active.Load(), m.observe...)
 }
 
-func (r *Recorder) countDecision(ctx context.Context, d *Decision) {
+func (r *Recorder) countDecision(ctx context.Context, role Role, d *Decision) {
 	defer r.Guard()
-	bounded := d.bounded()
+	bounded := d.bounded(append(make([]attribute.KeyValue, 0, 5), role.attribute()))
 	r.gate(bounded)
 	r.decisions.Add(ctx, 1, r.metricSet(bounded...))
 	if d.Elapsed > 0 {
-		checked := d.checked()
+		checked := d.checked(append(make([]attribute.KeyValue, 0, 3), role.attribute()))
 		r.gate(checked)
 		r.authDuration.Record(ctx, d.Elapsed.Seconds(), r.metricSet(checked...))
 	}

@@ -114,6 +114,8 @@ var rules = map[attribute.Key]rule{
 	semconv.GenAIToolCallArgumentsKey:       {scrub.Text, content.DefaultPerValue},
 	semconv.GenAIToolCallResultKey:          {scrub.Text, content.DefaultPerValue},
 	semconv.GenAIPromptVariableKey:          {scrub.Text, content.DefaultPerValue},
+	semconv.OTelMCPToolArgumentKey:          {scrub.Text, content.DefaultPerValue},
+	semconv.OTelMCPPromptVariablesKey:       {scrub.Text, content.DefaultPerValue},
 }
 
 func ruleOf(key attribute.Key) rule {

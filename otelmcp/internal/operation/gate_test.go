@@ -148,6 +148,9 @@ func everywhere(ctx context.Context, r *operation.Recorder, text string) {
 	o.ArgumentNames = r.SafeList(semconv.OTelMCPToolArgumentsNamesKey, slices.Repeat([]string{text}, 100))
 	o.Capture(semconv.GenAIToolCallArgumentsKey, map[string]any{text: text, "a": []any{text, map[string]any{text: text}}})
 	o.CaptureVariables(map[string]any{text: text, "password": text})
+	o.CaptureText(semconv.OTelMCPPromptVariablesKey, map[string]any{text: text, "a": []any{text, map[string]any{text: text}}})
+	o.CaptureMembers(map[string]any{"a": text, "b": []any{text}, text: text}, operation.NewMembers(semconv.OTelMCPToolArgumentKey, []string{"a", "b", text}),
+		func(string) bool { return true })
 	o.Message, o.ErrorType, o.Outcome = text, word, semconv.OTelMCPOutcomeError
 	o.Publish(operation.Parsed)
 	o.Decide(ctx, &operation.Decision{
@@ -207,11 +210,15 @@ func TestScrubberSeesEachTextOnce(t *testing.T) {
 	o.ToolDigest = "sha256:00"
 	o.Capture(semconv.GenAIToolCallArgumentsKey, map[string]any{"n0": "v0"})
 	o.CaptureVariables(map[string]any{"n1": "v1"})
+	o.CaptureText(semconv.GenAIToolCallResultKey, []any{"v2"})
+	o.CaptureMembers(map[string]any{"n3": "v3", "n4": "v4", "n5": "v5"}, operation.NewMembers(semconv.OTelMCPToolArgumentKey, []string{"n3", "n4"}),
+		func(name string) bool { return name != "n4" })
 	o.Finish()
 	want := map[string]int{
 		"deployment=d0": 1, "gen_ai.tool.name=t0": 1, "jsonrpc.request.id=i0": 1, "mcp.resource.uri=file:///u0": 1, "user.id=alice": 1,
 		"user.roles=r0": 1, "otelmcp.operation.error.message=m0": 1, "mcp.session.id=s0": 1, "user_agent.original=ua0": 1,
 		"gen_ai.tool.call.arguments=n0": 1, "gen_ai.tool.call.arguments=v0": 1, "gen_ai.prompt.variable.=n1": 1, "gen_ai.prompt.variable.=v1": 1,
+		"gen_ai.tool.call.result=v2": 1, "otelmcp.tool.argument.n3=v3": 1,
 	}
 	if !maps.Equal(seen, want) {
 		t.Errorf("the scrubber saw %v\nwant %v", seen, want)

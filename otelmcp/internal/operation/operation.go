@@ -37,6 +37,8 @@ func (r Role) String() string {
 	return semconv.OTelMCPRoleServer
 }
 
+func (r Role) attribute() attribute.KeyValue { return semconv.OTelMCPRoleKey.String(r.String()) }
+
 // Name is a method, tool or prompt name. Only a Known one (an MCP method, a
 // registered tool or prompt) stands on metrics and in span names; any other is
 // text that a peer chose, and reads Other there.
@@ -125,8 +127,7 @@ type Operation struct {
 	// to other instrumentation, in the place of a span of the operation's own.
 	Enrich bool
 
-	content   []attribute.KeyValue // see Capture
-	trimmed   int                  // bytes that the caps took from it
+	content   *captured // nil where the operator asked for none
 	rec       *Recorder
 	method    *method
 	span      trace.Span
@@ -301,7 +302,7 @@ func (o *Operation) Finish() (recorded bool) {
 	if logging || o.recording {
 		buf := attrPool.Get().(*[]attribute.KeyValue)
 		message := o.rec.Safe(semconv.OTelMCPOperationErrorMessageKey, o.Message)
-		attrs := ofEvent((*buf)[:0], elapsed, message)
+		attrs := o.ofEvent((*buf)[:0], elapsed, message)
 		shared := len(attrs)
 		attrs = o.attributes(attrs, s)
 		if logging {
@@ -339,23 +340,25 @@ var attrPool = sync.Pool{New: func() any {
 var optsPool = sync.Pool{New: func() any { return new([]trace.SpanStartOption) }}
 
 // ofEvent appends what only the event carries.
-func ofEvent(attrs []attribute.KeyValue, elapsed float64, message Safe) []attribute.KeyValue {
+func (o *Operation) ofEvent(attrs []attribute.KeyValue, elapsed float64, message Safe) []attribute.KeyValue {
 	attrs = append(attrs,
 		semconv.EventNameKey.String(semconv.OTelMCPOperationEventName),
 		semconv.OTelMCPOperationDurationKey.Float64(elapsed))
 	if message != "" {
 		attrs = append(attrs, semconv.OTelMCPOperationErrorMessageKey.String(string(message)))
 	}
+	if o.content != nil {
+		attrs = o.content.event.append(attrs)
+	}
 	return attrs
 }
 
 // ofSpan appends what only the span carries.
 func (o *Operation) ofSpan(attrs []attribute.KeyValue) []attribute.KeyValue {
-	attrs = append(attrs, o.content...)
-	if o.trimmed > 0 {
-		attrs = append(attrs, semconv.OTelMCPContentTruncatedKey.Int(o.trimmed))
+	if o.content == nil {
+		return attrs
 	}
-	return attrs
+	return o.content.span.append(attrs)
 }
 
 // attributes is the one place where facts become attributes, for the span and the

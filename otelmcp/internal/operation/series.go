@@ -124,7 +124,7 @@ func newSeries(k *seriesKey, r *Recorder) *series {
 
 	s.duration = []metric.RecordOption{r.metricSet(s.attrs...)}
 	what := []attribute.KeyValue{
-		semconv.OTelMCPRoleKey.String(k.role.String()),
+		k.role.attribute(),
 		semconv.OTelMCPStageKey.String(k.stage),
 		semconv.OTelMCPOutcomeKey.String(k.outcome),
 		semconv.OTelMCPTransportKey.String(k.transport),

@@ -114,6 +114,13 @@ func (m *message) heed() {
 	}
 }
 
+// unheard reports whether no operation is made of a request that is handled in ctx, since
+// nobody listens. What came through an edge is one all the same: an edge's books are of
+// every message, and somebody may listen when it ends.
+func (i *Instrumentation) unheard(ctx context.Context) bool {
+	return !i.rec.Observed() && (!i.rec.Observable() || i.edgeOf(ctx) == nil)
+}
+
 // newMessage makes the operation of a request that is handled in ctx, or takes
 // over the one that an edge opened.
 func (i *Instrumentation) newMessage(ctx context.Context) *message {
@@ -146,7 +153,7 @@ func (t dispatchTracer) Start(ctx context.Context, name string, kind tracing.Spa
 	}
 	m, ok := ctx.(*message)
 	if !ok {
-		if !t.i.rec.Observed() {
+		if t.i.unheard(ctx) {
 			return ctx, toolSpan{}
 		}
 		m = t.i.newMessage(ctx) // other propagators took the place of ours

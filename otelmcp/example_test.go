@@ -15,6 +15,9 @@ import (
 	"github.com/mark3labs/mcp-go/client/transport"
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp"
 )
@@ -48,7 +51,10 @@ func forecast(ctx context.Context, c *client.Client) {
 
 func ExampleInstrument() {
 	srv := weather()
-	i := otelmcp.Instrument(srv) // the providers are the global ones, unless options say otherwise
+	i := otelmcp.Instrument(srv, // without these options the providers are the global ones
+		otelmcp.WithTracerProvider(sdktrace.NewTracerProvider()),
+		otelmcp.WithMeterProvider(sdkmetric.NewMeterProvider()),
+		otelmcp.WithLoggerProvider(sdklog.NewLoggerProvider()))
 	for _, gap := range i.Coverage().Gaps {
 		fmt.Println(gap)
 	}

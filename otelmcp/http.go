@@ -63,7 +63,7 @@ type httpEdge struct {
 // mcp-go's servers build their own handler and go past it.
 func (i *Instrumentation) Handler(h http.Handler) http.Handler {
 	i.coverage.sawEdge(i, edgeHTTP)
-	if !i.rec.Observed() {
+	if !i.rec.Observable() {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			about := &unheard{standalone{base: i.base, made: new(operation.Decisions)}, i}
 			r2 := r.WithContext(context.WithValue(r.Context(), subjectKey{}, subject(about)))
@@ -577,6 +577,7 @@ func (x *exchange) recordUndispatched(res *result) {
 	if m.HTTPStatus >= http.StatusBadRequest {
 		i.refusedCancel(session, e, x.from.Client)
 	}
+	i.coverage.heard(i)
 	if x.hint != "" || res.sse || i.sessions.Get(session) != nil { // else it is what the request says
 		i.coverage.sawTransport(i, m.Transport, true)
 	}

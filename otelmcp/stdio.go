@@ -53,7 +53,7 @@ func (i *Instrumentation) Listen(ctx context.Context, in io.Reader, out io.Write
 		o(s)
 	}
 	i.coverage.sawEdge(i, edgeStdio)
-	if !i.rec.Observed() {
+	if !i.rec.Observable() {
 		return s.Listen(ctx, in, out)
 	}
 	l := &lines{Context: ctx, i: i, asked: newAskedTable(), pairs: newPairs()}

@@ -276,6 +276,9 @@ func (sh *shard) remember(hash uint64) {
 	sh.ended[hash] = struct{}{}
 }
 
+// Since says that the session, which is not recorded yet, began at t.
+func (s *Session) Since(t time.Time) { s.start = t }
+
 // Begin records that a session began.
 func (s *Session) Begin(ctx context.Context, rec *operation.Recorder) {
 	if s.start.IsZero() {
@@ -287,6 +290,7 @@ func (s *Session) Begin(ctx context.Context, rec *operation.Recorder) {
 		Severity:   log.SeverityInfo,
 		Body:       "session started on " + s.Transport,
 		Attributes: append(s.attributes(rec), s.Arrived...),
+		At:         s.start,
 	})
 	s.Arrived = nil // not to be kept for as long as the session
 }

@@ -69,7 +69,10 @@ type TokenError struct {
 	// one that holds 8 bytes of it is not recorded.
 	Message string
 	// Info is what was verified of the token all the same, such as whose it was
-	// before it expired. Nil when nothing was.
+	// before it expired: its UserID is the user.id of the decision, and of a message
+	// that is denied for a token that was genuine (expired, revoked, not yet valid, for
+	// another server, bound to a key). Nothing may be in it that only the token itself
+	// says, unsigned. Nil when nothing was verified.
 	Info *TokenInfo
 	// Err is the cause, if any.
 	Err error

@@ -62,6 +62,20 @@ func (d *Decision) identifies() bool {
 	return d.UserID != "" && (d.Authenticated || !d.Refused() && d.Kind == semconv.OTelMCPAuthKindAuthentication)
 }
 
+// owner is whose credentials a decision refused, where they were genuine and only no
+// longer, not yet, or not here of use. That is not who the message is handled for: whoever
+// sent them need not be their owner.
+func (d *Decision) owner() string {
+	switch d.Reason {
+	case semconv.OTelMCPAuthReasonExpired, semconv.OTelMCPAuthReasonRevoked, semconv.OTelMCPAuthReasonNotYetValid,
+		semconv.OTelMCPAuthReasonAudienceMismatch, semconv.OTelMCPAuthReasonUnprovenPossession:
+		if d.Refused() {
+			return d.UserID
+		}
+	}
+	return ""
+}
+
 // Decisions are those about one message, or about one HTTP exchange. The zero
 // value is ready, and it is safe for concurrent use.
 type Decisions struct {

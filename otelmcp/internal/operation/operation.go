@@ -376,8 +376,12 @@ func (o *Operation) attributes(attrs []attribute.KeyValue, s *series) []attribut
 	}
 	user, roles := o.UserID, o.UserRoles
 	last, who := o.Decisions.get()
-	if user == "" && who != nil {
+	switch {
+	case user != "":
+	case who != nil:
 		user, roles = who.UserID, who.UserRoles
+	case last != nil:
+		user = last.owner()
 	}
 	attrs = o.rec.User(attrs, user)
 	attrs = listed(attrs, semconv.UserRolesKey, roles)

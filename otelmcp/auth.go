@@ -249,8 +249,9 @@ func complete(d, who *operation.Decision) {
 // standalone is for decisions that fall where nothing of ours is around.
 type standalone struct {
 	base
-	made    *operation.Decisions
-	request *http.Request // nil where there is none
+	made      *operation.Decisions
+	request   *http.Request // nil where there is none
+	transport string        // of the request, where that is known
 }
 
 func (s standalone) decisions() *operation.Decisions { return s.made }
@@ -262,6 +263,9 @@ func (s standalone) decide(ctx context.Context, d *operation.Decision) {
 	if r := s.request; r != nil {
 		ctx = s.inRequest(ctx, r)
 		about = append(peerFacts(nil, r, s.cfg.peers.Resolve(r)), semconv.OTelMCPRoleKey.String(semconv.OTelMCPRoleServer))
+		if s.transport != "" {
+			about = append(about, semconv.OTelMCPTransportKey.String(s.transport))
+		}
 	}
 	s.rec.Decide(ctx, d, about)
 }

@@ -41,6 +41,7 @@ type Decision struct {
 
 	// Of an HTTP exchange, as far as the decision's maker knows.
 	SessionID     Safe
+	Transport     string
 	Status        int
 	HTTPVersion   string // of a client's request
 	ServerAddress string // of who answered a client
@@ -309,7 +310,7 @@ func (o *Operation) about(d *Decision) []attribute.KeyValue {
 	}
 	p := Progress(o.progress.Load())
 	if p < Begun {
-		return attrs
+		return named(attrs, semconv.OTelMCPTransportKey, d.Transport)
 	}
 	attrs = append(attrs, semconv.OTelMCPTransportKey.String(o.Transport))
 	if o.Network != "" {

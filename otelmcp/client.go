@@ -73,7 +73,7 @@ func (r *remote) reportCoverage() {
 	r.unheard.Store(uint32(unheard))
 	is := r.is
 	is.Gaps = append(slices.Clip(is.Gaps), gapsOf(unheard)...)
-	r.emitCoverage(semconv.OTelMCPRoleClient, is)
+	r.emitCoverage(semconv.OTelMCPRoleClient, is, nil)
 }
 
 // observed reports whether anybody listens to what is recorded of a message, and says so

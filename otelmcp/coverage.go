@@ -20,12 +20,14 @@ import (
 	"go.opentelemetry.io/otel/log"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
 // Coverage is what the instrumentation of a server sees. The same facts go out
-// as an otelmcp.coverage event when the server gets an edge or a message, at the
-// latest a second after it was instrumented, and whenever they change.
+// as an otelmcp.coverage event when the server gets its first message, at the
+// latest a second after it was instrumented, and whenever they change; as long as
+// there is no gap, once.
 type Coverage struct {
 	// Transports on which sessions or messages were seen so far.
 	Transports []string
@@ -286,7 +288,7 @@ func (i *Instrumentation) reportCoverage() {
 	}
 	is := i.covered()
 	if complete := len(is.Gaps) == 0; !c.complete.Swap(complete) || !complete {
-		i.emitCoverage(semconv.OTelMCPRoleServer, is)
+		i.emitCoverage(semconv.OTelMCPRoleServer, is, i.self)
 	}
 }
 
@@ -305,8 +307,9 @@ func (c *coverage) expect(i *Instrumentation) {
 	})
 }
 
-// emitCoverage emits what the instrumentation of a server, or of a client, sees.
-func (b base) emitCoverage(role string, is Coverage) {
+// emitCoverage emits what the instrumentation of a server, which is self, or of a client
+// sees.
+func (b base) emitCoverage(role string, is Coverage, self *session.Peer) {
 	e := operation.Event{
 		Name:       semconv.OTelMCPCoverageEventName,
 		Severity:   log.SeverityInfo,
@@ -326,5 +329,6 @@ func (b base) emitCoverage(role string, is Coverage) {
 		e.Severity = log.SeverityWarn
 		e.Body = "coverage has " + strconv.Itoa(n) + " gap(s): " + strings.Join(is.Gaps, "; ")
 	}
+	self.AddTo(&e)
 	b.rec.Emit(context.Background(), e)
 }

@@ -189,6 +189,9 @@ func (i *Instrumentation) begin(m *message, method string) (ctx context.Context)
 	}
 	m.Publish(operation.Begun)
 	m.beginSpan()
+	if known != nil && known.Awaits() && method != semconv.MCPMethodNameInitialize { // it does not introduce itself
+		known.Introduce(m, i.rec, m.client())
+	}
 	if x, ok := m.edge.(*exchange); ok && m == &x.m {
 		x.conn = connection{
 			m.session, m.SessionID, m.Transport, m.UserID, m.UserRoles, m.ClientName, m.ClientVersion, m.ProtocolVersion,
@@ -213,6 +216,14 @@ func (i *Instrumentation) begin(m *message, method string) (ctx context.Context)
 func (m *message) beginSpan() {
 	m.Silent = m.Silent || m.i.silent(m.Context, m.Method.Text)
 	m.i.beginReceived(&m.Operation, m.links)
+}
+
+// client is what the message says of who sent it, or nil.
+func (m *message) client() *session.Peer {
+	if m.ClientName == "" {
+		return nil
+	}
+	return &session.Peer{Name: m.ClientName, Version: m.ClientVersion, ProtocolVersion: m.ProtocolVersion}
 }
 
 // checkSession records what is odd about the session id that an HTTP request

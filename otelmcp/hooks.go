@@ -216,6 +216,7 @@ func (i *Instrumentation) meet(ctx context.Context, request any, a *mcp.Initiali
 	if s := server.ClientSessionFromContext(ctx); s != nil {
 		if known := i.sessions.Get(s.SessionID()); known != nil {
 			known.SetPeer(p)
+			known.Introduce(ctx, i.rec, nil)
 		}
 	}
 	return p

@@ -7,6 +7,7 @@ package operation
 
 import (
 	"context"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -288,6 +289,9 @@ func (o *Operation) Finish() (recorded bool) {
 		stage:           o.Stage,
 		outcome:         res.outcome,
 	}
+	if o.Method.Text == "" {
+		key.exchange = o.exchange()
+	}
 	s := o.rec.series.get(&key, o.rec)
 	if code != res.code {
 		s = s.with(key, res)
@@ -322,6 +326,19 @@ func (o *Operation) Finish() (recorded bool) {
 		o.endSpan()
 	}
 	return recorded
+}
+
+// exchange is the HTTP method of an exchange that carries no message; "" of one that is
+// there for a message, whatever that is.
+func (o *Operation) exchange() string {
+	for i := range o.Peer {
+		if kv := &o.Peer[i]; kv.Key == semconv.HTTPRequestMethodKey {
+			if method := kv.Value.AsString(); method != http.MethodPost {
+				return method
+			}
+		}
+	}
+	return ""
 }
 
 // maxPooled bounds, in attributes, a slice that is kept for the next operation.

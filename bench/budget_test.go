@@ -45,7 +45,7 @@ func readBudgets(b []byte) (all budgets, err error) {
 // budgeted are the contenders that have budgets.
 func budgeted(c Contender) bool {
 	switch c.Name {
-	case nameNoop, nameUnsampled, nameSampled, nameContent:
+	case nameNoop, nameUnset, nameUnsampled, nameSampled, nameContent:
 		return true
 	}
 	return false
@@ -205,7 +205,7 @@ func TestDesignBudgets(t *testing.T) {
 	added := func(name string) uint64 {
 		return sub(measureExact(t, w, must(find(Contenders(), name))).Mallocs, bare.Mallocs)
 	}
-	for name, most := range map[string]uint64{nameNoop: 6, nameUnsampled: 20, nameSampled: 28} {
+	for name, most := range map[string]uint64{nameNoop: 6, nameUnset: 6, nameUnsampled: 20, nameSampled: 28} {
 		if n := added(name); n > most {
 			t.Errorf("%s: %s adds %d allocations, the promise is %d", w.name, name, n, most)
 		}

@@ -62,6 +62,7 @@ type Target struct {
 const (
 	nameBare         = "bare mcp-go"
 	nameNoop         = "otelmcp, no-op"
+	nameUnset        = "otelmcp, no providers"
 	nameUnsampled    = "otelmcp, not sampled"
 	nameSampled      = "otelmcp, sampled"
 	nameContent      = "otelmcp, sampled, content"
@@ -82,7 +83,7 @@ const (
 func Contenders() []Contender {
 	return []Contender{
 		{Name: nameBare, Sampling: Noop, Server: bareServer, Client: bareClient},
-		ours(nameNoop, Noop), ours(nameUnsampled, Unsampled), ours(nameSampled, Sampled),
+		ours(nameNoop, Noop), ours(nameUnset, Unset), ours(nameUnsampled, Unsampled), ours(nameSampled, Sampled),
 		ours(nameContent, Sampled, otelmcp.WithContentCapture(otelmcp.Arguments|otelmcp.Results)),
 		{Name: nameNoEdge, EdgesOnly: true, Server: func(p Pipeline, build func(...server.ServerOption) *server.MCPServer) Target {
 			srv := build()

@@ -9,6 +9,7 @@ import (
 	"context"
 	"sync"
 
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/log"
 	lognoop "go.opentelemetry.io/otel/log/noop"
@@ -32,11 +33,12 @@ type Pipeline struct {
 // Sampling says what becomes of a contender's spans.
 type Sampling int
 
-// Noop is no SDK at all, for any signal.
+// Noop is no SDK at all, for any signal, and Unset the global providers, which nobody has set.
 const (
 	Sampled Sampling = iota
 	Unsampled
 	Noop
+	Unset
 )
 
 func (s Sampling) sampler() sdktrace.Sampler {
@@ -52,6 +54,9 @@ func (s Sampling) sampler() sdktrace.Sampler {
 func (c Contender) newPipeline() Pipeline {
 	if c.Sampling == Noop {
 		return Pipeline{tracenoop.NewTracerProvider(), metricnoop.NewMeterProvider(), lognoop.NewLoggerProvider()}
+	}
+	if c.Sampling == Unset {
+		return Pipeline{otel.GetTracerProvider(), otel.GetMeterProvider(), otel.GetLoggerProvider()}
 	}
 	logs := []sdklog.LoggerProviderOption{sdklog.WithProcessor(sdklog.NewBatchProcessor(discardLogs{}))}
 	if !c.Defaults {

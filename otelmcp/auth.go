@@ -251,8 +251,9 @@ func complete(d, who *operation.Decision) {
 // standalone is for decisions that fall where nothing of ours is around.
 type standalone struct {
 	base
-	made    *operation.Decisions
-	request *http.Request // nil where there is none
+	made      *operation.Decisions
+	request   *http.Request // nil where there is none
+	transport string        // of the request, where that is known
 }
 
 func (s standalone) decisions() *operation.Decisions { return s.made }
@@ -265,6 +266,9 @@ func (s standalone) decide(ctx context.Context, d *operation.Decision) {
 	if r := s.request; r != nil {
 		ctx = s.inRequest(ctx, r)
 		about = peerFacts(nil, r, s.cfg.peers.Resolve(r))
+		if s.transport != "" {
+			about = append(about, semconv.OTelMCPTransportKey.String(s.transport))
+		}
 	} else {
 		role = sideOf(d.Mechanism)
 	}

@@ -106,8 +106,12 @@ type untold struct {
 
 func (x *exchange) keep(d *operation.Decision) {
 	complete(d, x.m.Decisions.Who()) // which has what was decided around
-	if d.SessionID == "" && x.begun.Load() == nil {
-		d.SessionID = x.i.sessionID(x.sessionID())
+	if x.begun.Load() == nil {
+		id := x.sessionID()
+		d.Transport = x.knownTransport(id)
+		if d.SessionID == "" {
+			d.SessionID = x.i.sessionID(id)
+		}
 	}
 	x.m.Decisions.Add(d)
 	x.tellAround(d)

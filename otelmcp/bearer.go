@@ -69,7 +69,10 @@ type TokenError struct {
 	// one that holds 8 bytes of it is not recorded.
 	Message string
 	// Info is what was verified of the token all the same, such as whose it was
-	// before it expired. Nil when nothing was.
+	// before it expired: its UserID is the user.id of the decision, and of a message
+	// that is denied for a token that was genuine (expired, revoked, not yet valid, for
+	// another server, bound to a key). Nothing may be in it that only the token itself
+	// says, unsigned. Nil when nothing was verified.
 	Info *TokenInfo
 	// Err is the cause, if any.
 	Err error
@@ -166,10 +169,16 @@ func RequireBearer(verify TokenVerifier, opts ...BearerOption) func(http.Handler
 		own := newBase(newConfig(b.options), false)
 		b.own = &own
 	}
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b.serve(w, r, next) })
-	}
+	return func(next http.Handler) http.Handler { return &bearerHandler{b, next} }
 }
+
+// bearerHandler is a type of its own so that what is behind it can be told.
+type bearerHandler struct {
+	b    *bearer
+	next http.Handler
+}
+
+func (h *bearerHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.b.serve(w, r, h.next) }
 
 type bearer struct {
 	verify   TokenVerifier
@@ -209,7 +218,7 @@ type verdict struct {
 func (b *bearer) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	about, here := r.Context().Value(subjectKey{}).(subject)
 	if !here {
-		about = b.around(r)
+		about = b.around(r, next)
 	}
 	v, info := b.judge(r)
 	ctx := r.Context()
@@ -234,8 +243,9 @@ func (b *bearer) serve(w http.ResponseWriter, r *http.Request, next http.Handler
 }
 
 // around is what is decided about where no edge is around.
-func (b *bearer) around(r *http.Request) subject {
+func (b *bearer) around(r *http.Request, next http.Handler) subject {
 	s := standalone{made: new(operation.Decisions), request: r}
+	s.transport, _ = transportBehind(next, r)
 	if b.own != nil {
 		s.base = *b.own
 	} else {

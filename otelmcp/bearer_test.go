@@ -325,6 +325,12 @@ func (tc *bearerCase) checkDecision(t *testing.T, capture *telemetrytest.Capture
 		if key == "user.id" && tc.kind == "authorization" {
 			v = tc.user // who it is is not in doubt
 		}
+		switch tc.reason {
+		case "expired", "revoked", "not_yet_valid", "audience_mismatch", "unproven_possession":
+			if key == "user.id" {
+				v = tc.user // whose it is is not either, as far as the verifier knew
+			}
+		}
 		if tc.status >= 500 && (key == "otelmcp.outcome" || key == "severity") {
 			v = map[bool]string{true: "error", false: "ERROR"}[key == "otelmcp.outcome"]
 		}

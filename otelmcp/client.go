@@ -13,6 +13,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -51,6 +52,10 @@ type remote struct {
 	// inputs are what the server asked for in a result, until it is answered.
 	inputs *pending.Table[*input]
 	seed   maphash.Seed
+	// is what is seen, where all signals go somewhere, and unheard are those that did not
+	// when that was last looked at.
+	is      Coverage
+	unheard atomic.Uint32
 }
 
 func newRemote(t transport.Interface, cfg *config) *remote {
@@ -60,6 +65,24 @@ func newRemote(t transport.Interface, cfg *config) *remote {
 	}
 	r.fields = r.propagated()
 	return r
+}
+
+// reportCoverage says what is seen of the connection.
+func (r *remote) reportCoverage() {
+	unheard := r.rec.Unheard()
+	r.unheard.Store(uint32(unheard))
+	is := r.is
+	is.Gaps = append(slices.Clip(is.Gaps), gapsOf(unheard)...)
+	r.emitCoverage(semconv.OTelMCPRoleClient, is, nil)
+}
+
+// observed reports whether anybody listens to what is recorded of a message, and says so
+// when that has changed.
+func (r *remote) observed() bool {
+	if r.hears(&r.unheard) {
+		r.reportCoverage()
+	}
+	return r.rec.Observed()
 }
 
 // start fills what is known of every message on the connection.
@@ -90,10 +113,10 @@ type call struct {
 
 // SendRequest sends a request with the context of its span, and records it.
 func (r *remote) SendRequest(ctx context.Context, request transport.JSONRPCRequest) (*transport.JSONRPCResponse, error) {
-	if !r.rec.Observed() { // the caller's context still goes on
+	if !r.observed() && !(r.rec.Observable() && teaches(request.Method)) { // the caller's context still goes on
 		return r.t.SendRequest(ctx, r.carrying(ctx, request, nil))
 	}
-	r.session.use(r)
+	r.session.open(r)
 	c := &call{clientOp: clientOp{r: r}, request: request}
 	r.begin(c, ctx)
 	returned := false
@@ -108,6 +131,17 @@ func (r *remote) SendRequest(ctx context.Context, request transport.JSONRPCReque
 	r.settle(c, response, err)
 	c.Finish()
 	return response, err
+}
+
+// teaches reports whether a client learns from the answer what it says of later messages.
+// Who only listens by then is told of it, too.
+func teaches(method string) bool {
+	switch method {
+	case semconv.MCPMethodNameInitialize, semconv.MCPMethodNameServerDiscover,
+		semconv.MCPMethodNameToolsList, semconv.MCPMethodNamePromptsList:
+		return true
+	}
+	return false
 }
 
 // begin describes the request, starts its span and puts the span's context into
@@ -306,18 +340,28 @@ func (r *remote) settle(c *call, response *transport.JSONRPCResponse, err error)
 		c.Code, c.Message = response.Error.Code, response.Error.Message
 		c.Expected = probe
 		c.ResponseSize = responseSize(response)
+		if !shakesHands(c.request.Method) {
+			r.session.use(r)
+		}
 	default:
 		c.Stage = semconv.OTelMCPStageHandler
 		c.ResponseSize = responseSize(response)
 		r.settleResult(c, response.Result)
+		r.session.use(r)
 	}
 	if err != nil || response == nil || len(response.Result) == 0 {
 		c.observe(err)
 	}
 	c.withhold()
 	if c.SessionID == "" {
-		c.SessionID = r.session.id()
+		c.SessionID = r.currentSession()
 	}
+}
+
+// shakesHands reports whether the method is one that a client begins with, so that an
+// error in its answer says that there is no session.
+func shakesHands(method string) bool {
+	return method == semconv.MCPMethodNameInitialize || method == semconv.MCPMethodNameServerDiscover
 }
 
 // endsSubscription reports whether o was cancelled as subscriptions are: that is
@@ -440,10 +484,10 @@ func idSize(id mcp.RequestId) int {
 // SendNotification sends a notification with the context of its span, and
 // records it.
 func (r *remote) SendNotification(ctx context.Context, n mcp.JSONRPCNotification) error {
-	if !r.rec.Observed() {
+	if !r.observed() {
 		return r.t.SendNotification(ctx, carryingNotification(n, r.inject(ctx), r.fields))
 	}
-	r.session.use(r)
+	r.session.open(r)
 	o := &clientOp{r: r}
 	n = r.beginNotification(o, ctx, n)
 	returned := false
@@ -484,6 +528,10 @@ func (r *remote) settleNotification(o *clientOp, err error) {
 		return
 	}
 	o.Stage = semconv.OTelMCPStageDispatch // a notification has no answer to tell more
+	r.session.use(r)
+	if o.SessionID == "" {
+		o.SessionID = r.session.id()
+	}
 }
 
 // describeNotification fills what a notification says, in either direction.
@@ -522,7 +570,7 @@ func carryingNotification(n mcp.JSONRPCNotification, carrier propagation.MapCarr
 
 // Start starts the transport. Where a connection is a session, it begins one.
 func (r *remote) Start(ctx context.Context) error {
-	if !r.rec.Observed() {
+	if !r.rec.Observable() {
 		return r.t.Start(ctx)
 	}
 	o := r.connecting(ctx)
@@ -531,7 +579,7 @@ func (r *remote) Start(ctx context.Context) error {
 	}
 	err := r.t.Start(ctx)
 	if err == nil {
-		r.session.use(r)
+		r.session.open(r)
 	} else {
 		o.refusedStart(err)
 	}

@@ -203,7 +203,7 @@ func InstrumentHTTPClient(c *http.Client, opts ...Option) *http.Client {
 
 // withTripper returns a copy of c that goes through t, where anybody listens to it.
 func withTripper(c *http.Client, t *tripper) *http.Client {
-	if !t.rec.Observed() {
+	if !t.rec.Observable() {
 		return c
 	}
 	through := *c

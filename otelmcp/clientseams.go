@@ -60,13 +60,13 @@ func InstrumentClient(c *client.Client, opts ...Option) *client.Client {
 		client.WithTracer(s)(c)
 		client.WithPropagator(s)(c)
 		client.WithMetaPropagator(s)(c)
-		if r.rec.Observed() {
+		if r.rec.Observable() {
 			c.OnNotification(func(n mcp.JSONRPCNotification) { r.notified(n, func(mcp.JSONRPCNotification) {}) })
 		}
 		return s
 	})
 	if fresh {
-		s.reportCoverage()
+		s.cover()
 	}
 	return c
 }
@@ -88,13 +88,13 @@ var (
 	fieldClientMetaPropagator = privateFieldOf[client.Client, tracing.MetaPropagator]("metaPropagator")
 )
 
-func (s *clientSeams) reportCoverage() {
-	is := Coverage{Transports: []string{s.endpoint.transport}, Seams: []string{"tracer", "propagator"}}
-	is.Gaps = []string{s.endpoint.transport + gapClient}
+func (s *clientSeams) cover() {
+	s.is = Coverage{Transports: []string{s.endpoint.transport}, Seams: []string{"tracer", "propagator"}}
+	s.is.Gaps = []string{s.endpoint.transport + gapClient}
 	if !s.ownKnown {
-		is.Gaps = append(is.Gaps, gapPropagators+"client.WithPropagator and client.WithMetaPropagator")
+		s.is.Gaps = append(s.is.Gaps, gapPropagators+"client.WithPropagator and client.WithMetaPropagator")
 	}
-	s.emitCoverage(semconv.OTelMCPRoleClient, is)
+	s.reportCoverage()
 }
 
 // seamCall is one request, and the span that mcp-go holds of it.
@@ -106,7 +106,7 @@ type seamCall struct {
 
 // Start begins the operation of a request.
 func (s *clientSeams) Start(ctx context.Context, name string, _ tracing.SpanKind, _ ...tracing.Attribute) (context.Context, tracing.Span) {
-	if !s.rec.Observed() {
+	if !s.observed() {
 		return ctx, toolSpan{}
 	}
 	c := &seamCall{clientOp: clientOp{r: s.remote}, s: s}
@@ -216,11 +216,10 @@ func (c *seamCall) settle() {
 	if s.t != nil {
 		c.SessionID = s.sessionID(s.t.GetSessionId())
 	}
-	shakesHands := c.Method.Text == semconv.MCPMethodNameInitialize || c.Method.Text == semconv.MCPMethodNameServerDiscover
 	probe := c.Method.Text == semconv.MCPMethodNameServerDiscover && !s.met.Load()
 	if c.err == nil {
 		c.Stage = semconv.OTelMCPStageHandler
-		if shakesHands {
+		if shakesHands(c.Method.Text) {
 			s.met.Store(true)
 		}
 		return

@@ -53,7 +53,7 @@ func (r *remote) notified(n mcp.JSONRPCNotification, handle func(mcp.JSONRPCNoti
 
 // SetNotificationHandler sets the program's handler, and records what it gets.
 func (r *remote) SetNotificationHandler(handle func(mcp.JSONRPCNotification)) {
-	if handle == nil || !r.rec.Observed() {
+	if handle == nil || !r.rec.Observable() {
 		r.t.SetNotificationHandler(handle)
 		return
 	}
@@ -63,7 +63,7 @@ func (r *remote) SetNotificationHandler(handle func(mcp.JSONRPCNotification)) {
 // requestHandler returns the program's handler of what the server asks for, with
 // what it is asked recorded.
 func (r *remote) requestHandler(handle transport.RequestHandler) transport.RequestHandler {
-	if handle == nil || !r.rec.Observed() {
+	if handle == nil || !r.rec.Observable() {
 		return handle
 	}
 	return func(ctx context.Context, request transport.JSONRPCRequest) (*transport.JSONRPCResponse, error) {

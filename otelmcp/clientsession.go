@@ -5,7 +5,8 @@ package otelmcp
 
 // The session of a client. Over streamable HTTP it is what the server gave an id
 // to: the protocol's newest version has none there. On every other transport the
-// connection is the session.
+// connection is the session. Over HTTP one begins when the server has taken a message in
+// it: whoever was refused has none, whatever id it came with.
 
 import (
 	"context"
@@ -13,6 +14,7 @@ import (
 	"net/url"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/mark3labs/mcp-go/client/transport"
 
@@ -22,7 +24,8 @@ import (
 )
 
 type clientSession struct {
-	closing atomic.Bool // by the program
+	closing atomic.Bool               // by the program
+	opened  atomic.Pointer[time.Time] // when an HTTP connection was first used
 	current atomic.Pointer[openSession]
 	mu      sync.Mutex // serializes beginning and ending
 	over    bool       // a connection that was a session; it does not come back
@@ -42,8 +45,19 @@ func (s *clientSession) id() operation.Safe {
 	return ""
 }
 
-// use is called where the connection is used, and begins its session if it has
-// one that has not begun.
+// open is called where the connection is about to be used.
+func (s *clientSession) open(r *remote) {
+	switch {
+	case !r.endpoint.http:
+		s.use(r)
+	case s.opened.Load() == nil:
+		now := time.Now()
+		s.opened.CompareAndSwap(nil, &now)
+	}
+}
+
+// use is called where the server has taken a message, and begins the connection's
+// session if it has one that has not begun.
 func (s *clientSession) use(r *remote) {
 	open := s.current.Load()
 	if r.endpoint.transport != semconv.OTelMCPTransportStreamableHTTP {
@@ -82,6 +96,9 @@ func (s *clientSession) begin(r *remote, key string) {
 	next.ID = sessionName(r, key)
 	if p := r.server.Load(); p != nil {
 		next.SetPeer(p)
+	}
+	if opened := s.opened.Load(); opened != nil && key == "" {
+		next.Since(*opened)
 	}
 	s.current.Store(next)
 	s.mu.Unlock()

@@ -20,12 +20,14 @@ import (
 	"go.opentelemetry.io/otel/log"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
 	"github.com/otelmcp/otelmcp-go/semconv"
 )
 
 // Coverage is what the instrumentation of a server sees. The same facts go out
-// as an otelmcp.coverage event when the server gets an edge or a message, at the
-// latest a second after it was instrumented, and whenever they change.
+// as an otelmcp.coverage event when the server gets its first message, at the
+// latest a second after it was instrumented, and whenever they change; as long as
+// there is no gap, once.
 type Coverage struct {
 	// Transports on which sessions or messages were seen so far.
 	Transports []string
@@ -76,12 +78,17 @@ const gapBeforeTraffic = "messages that mcp-go rejects before it dispatches them
 const startTime = time.Second
 
 type coverage struct {
-	reported atomic.Bool
-	first    *time.Timer // makes the first report, where nothing else does; nil where nobody listens
+	// reported says that there was a report, and complete that the last one had no gap.
+	reported, complete atomic.Bool
+
+	first *time.Timer // makes the first report, where nothing else does; nil where nobody listens
+	// unheard are the signals that went nowhere when that was last looked at.
+	unheard atomic.Uint32
 	// seen, edged and lost are read on every message; they hold a bit each for
 	// what was reported already: transports without an edge and facts, transports
 	// with one, seams.
 	seen, edged, lost atomic.Uint32
+	hasEdge           atomic.Bool
 	// mismatch is how many messages arrived at an edge and left no record, or, below
 	// zero, how many records there are too many.
 	mismatch atomic.Int64
@@ -151,12 +158,21 @@ func (c *coverage) sawTransport(i *Instrumentation, transport string, edge bool)
 		bits = &c.edged
 	}
 	if bits.Load()&bit != 0 || bits.Or(bit)&bit != 0 {
+		c.heard(i)
 		return
 	}
 	c.mu.Lock()
 	c.transports = insert(c.transports, transport)
 	c.mu.Unlock()
+	i.hears(&c.unheard)
 	i.reportCoverage()
+}
+
+// heard looks, when there is something to record, whether all signals go somewhere.
+func (c *coverage) heard(i *Instrumentation) {
+	if i.hears(&c.unheard) {
+		i.reportCoverage()
+	}
 }
 
 // dispatches reports whether a message was dispatched that came through no edge.
@@ -164,11 +180,12 @@ func (c *coverage) dispatches() bool { return c.seen.Load()&(customSession-1) !=
 
 // sawEdge is told that an edge is in place.
 func (c *coverage) sawEdge(i *Instrumentation, edge string) {
+	c.hasEdge.Store(true)
 	c.mu.Lock()
 	known := slices.Contains(c.edges, edge)
 	c.edges = insert(c.edges, edge)
 	c.mu.Unlock()
-	if !known {
+	if !known && c.reported.Load() { // else the first report, which has a transport if one is seen soon, says it
 		i.reportCoverage()
 	}
 }
@@ -235,6 +252,7 @@ func (i *Instrumentation) covered() Coverage {
 	for _, s := range c.lostSeams {
 		out.Gaps = append(out.Gaps, gapBySeam[s])
 	}
+	out.Gaps = append(out.Gaps, gapsOf(i.rec.Unheard())...)
 	seen := c.seen.Load()
 	if len(c.transports) == 0 && len(c.edges) == 0 {
 		out.Gaps = append(out.Gaps, gapBeforeTraffic)
@@ -260,30 +278,38 @@ func (i *Instrumentation) covered() Coverage {
 	return out
 }
 
+// reportCoverage says what is covered. That nothing is amiss it says once, until
+// something is.
 func (i *Instrumentation) reportCoverage() {
-	i.coverage.reported.Store(true)
-	if i.coverage.first != nil {
-		i.coverage.first.Stop()
+	c := &i.coverage
+	c.reported.Store(true)
+	if c.first != nil {
+		c.first.Stop()
 	}
-	i.emitCoverage(semconv.OTelMCPRoleServer, i.covered())
+	is := i.covered()
+	if complete := len(is.Gaps) == 0; !c.complete.Swap(complete) || !complete {
+		i.emitCoverage(semconv.OTelMCPRoleServer, is, i.self)
+	}
 }
 
 // expect has the first report made when there is no reason to before, unless the
 // server is gone by then: waiting does not keep it.
 func (c *coverage) expect(i *Instrumentation) {
-	if !i.rec.Observed() {
+	c.unheard.Store(uint32(i.rec.Unheard()))
+	if !i.rec.Observable() {
 		return
 	}
 	w := weak.Make(i)
 	c.first = time.AfterFunc(startTime, func() {
 		if i := w.Value(); i != nil && !i.coverage.reported.Load() {
-			i.emitCoverage(semconv.OTelMCPRoleServer, i.covered())
+			i.reportCoverage()
 		}
 	})
 }
 
-// emitCoverage emits what the instrumentation of a server, or of a client, sees.
-func (b base) emitCoverage(role string, is Coverage) {
+// emitCoverage emits what the instrumentation of a server, which is self, or of a client
+// sees.
+func (b base) emitCoverage(role string, is Coverage, self *session.Peer) {
 	e := operation.Event{
 		Name:       semconv.OTelMCPCoverageEventName,
 		Severity:   log.SeverityInfo,
@@ -303,5 +329,6 @@ func (b base) emitCoverage(role string, is Coverage) {
 		e.Severity = log.SeverityWarn
 		e.Body = "coverage has " + strconv.Itoa(n) + " gap(s): " + strings.Join(is.Gaps, "; ")
 	}
+	self.AddTo(&e)
 	b.rec.Emit(context.Background(), e)
 }

@@ -114,6 +114,13 @@ func (m *message) heed() {
 	}
 }
 
+// unheard reports whether no operation is made of a request that is handled in ctx, since
+// nobody listens. What came through an edge is one all the same: an edge's books are of
+// every message, and somebody may listen when it ends.
+func (i *Instrumentation) unheard(ctx context.Context) bool {
+	return !i.rec.Observed() && (!i.rec.Observable() || i.edgeOf(ctx) == nil)
+}
+
 // newMessage makes the operation of a request that is handled in ctx, or takes
 // over the one that an edge opened.
 func (i *Instrumentation) newMessage(ctx context.Context) *message {
@@ -146,7 +153,7 @@ func (t dispatchTracer) Start(ctx context.Context, name string, kind tracing.Spa
 	}
 	m, ok := ctx.(*message)
 	if !ok {
-		if !t.i.rec.Observed() {
+		if t.i.unheard(ctx) {
 			return ctx, toolSpan{}
 		}
 		m = t.i.newMessage(ctx) // other propagators took the place of ours
@@ -182,6 +189,9 @@ func (i *Instrumentation) begin(m *message, method string) (ctx context.Context)
 	}
 	m.Publish(operation.Begun)
 	m.beginSpan()
+	if known != nil && known.Awaits() && method != semconv.MCPMethodNameInitialize { // it does not introduce itself
+		known.Introduce(m, i.rec, m.client())
+	}
 	if x, ok := m.edge.(*exchange); ok && m == &x.m {
 		x.conn = connection{
 			m.session, m.SessionID, m.Transport, m.UserID, m.UserRoles, m.ClientName, m.ClientVersion, m.ProtocolVersion,
@@ -206,6 +216,14 @@ func (i *Instrumentation) begin(m *message, method string) (ctx context.Context)
 func (m *message) beginSpan() {
 	m.Silent = m.Silent || m.i.silent(m.Context, m.Method.Text)
 	m.i.beginReceived(&m.Operation, m.links)
+}
+
+// client is what the message says of who sent it, or nil.
+func (m *message) client() *session.Peer {
+	if m.ClientName == "" {
+		return nil
+	}
+	return &session.Peer{Name: m.ClientName, Version: m.ClientVersion, ProtocolVersion: m.ProtocolVersion}
 }
 
 // checkSession records what is odd about the session id that an HTTP request

@@ -19,6 +19,8 @@ import (
 	"github.com/mark3labs/mcp-go/server"
 	"go.opentelemetry.io/otel/attribute"
 	sdklog "go.opentelemetry.io/otel/sdk/log"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/otelmcp/otelmcp-go/otelmcp"
 	"github.com/otelmcp/otelmcp-go/semconv"
@@ -53,7 +55,10 @@ func forecast(ctx context.Context, c *client.Client) {
 
 func ExampleInstrument() {
 	srv := weather()
-	i := otelmcp.Instrument(srv) // the providers are the global ones, unless options say otherwise
+	i := otelmcp.Instrument(srv, // without these options the providers are the global ones
+		otelmcp.WithTracerProvider(sdktrace.NewTracerProvider()),
+		otelmcp.WithMeterProvider(sdkmetric.NewMeterProvider()),
+		otelmcp.WithLoggerProvider(sdklog.NewLoggerProvider()))
 	for _, gap := range i.Coverage().Gaps {
 		fmt.Println(gap)
 	}

@@ -41,6 +41,7 @@ func ServerFields() map[string]bool {
 	return map[string]bool{
 		"tracer": fieldTracer.known, "propagator": fieldPropagator.known, "metaPropagator": fieldMetaPropagator.known,
 		"toolFilters": fieldToolFilters.known, "promptFilters": fieldPromptFilters.known,
+		"name": fieldName.known, "version": fieldVersion.known,
 	}
 }
 

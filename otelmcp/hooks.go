@@ -25,13 +25,27 @@ func (i *Instrumentation) onBeforeAny(ctx context.Context, id any, _ mcp.MCPMeth
 	defer i.rec.Guard()
 	m := i.messageOf(ctx)
 	if m == nil || !m.Begun() {
-		if i.rec.Observed() {
-			i.checkSeams()
-		}
+		i.withoutMessage(ctx)
 		return
 	}
 	m.Stage = semconv.OTelMCPStageHandler
 	i.parse(ctx, m, id, request)
+}
+
+// withoutMessage is for a request that dispatch goes on with and no operation was made of:
+// because nobody listens yet, or since a seam of ours is gone.
+func (i *Instrumentation) withoutMessage(ctx context.Context) {
+	if !i.rec.Observable() {
+		return
+	}
+	if i.unheard(ctx) {
+		transport := semconv.OTelMCPTransportOther
+		if s := server.ClientSessionFromContext(ctx); s != nil {
+			transport, _ = i.transportOf(s)
+		}
+		i.coverage.sawTransport(i, transport, false)
+	}
+	i.checkSeams()
 }
 
 // parse fills what the parsed request says. request is a pointer to one of
@@ -102,6 +116,9 @@ func (i *Instrumentation) onSuccess(ctx context.Context, id any, _ mcp.MCPMethod
 	defer i.rec.Guard()
 	m := i.messageOf(ctx)
 	if m == nil {
+		if a, ok := answer.(*mcp.InitializeResult); ok && i.rec.Observable() { // who listens later is told of its session
+			i.meet(ctx, request, a)
+		}
 		return
 	}
 	m.settled = true
@@ -135,7 +152,9 @@ func (i *Instrumentation) onSuccess(ctx context.Context, id any, _ mcp.MCPMethod
 	case *mcp.CompleteResult:
 		m.Prompt.Known = i.knownPrompt(ctx, m.Prompt.Text)
 	case *mcp.InitializeResult:
-		i.settleInitialize(ctx, m, request, a)
+		if p := i.meet(ctx, request, a); p != nil {
+			m.ClientName, m.ClientVersion, m.ProtocolVersion = p.Name, p.Version, p.ProtocolVersion
+		}
 	case *mcp.ListToolsResult:
 		i.watchTools(ctx, a.Tools)
 	case *mcp.ListPromptsResult:
@@ -186,20 +205,21 @@ func (i *Instrumentation) toolErrorText(c []mcp.Content) string {
 	return ""
 }
 
-// settleInitialize remembers what the handshake settled, for the requests of
-// the session that follow.
-func (i *Instrumentation) settleInitialize(ctx context.Context, m *message, request any, a *mcp.InitializeResult) {
+// meet remembers what the handshake settled, for the requests of the session that
+// follow, and returns it.
+func (i *Instrumentation) meet(ctx context.Context, request any, a *mcp.InitializeResult) *session.Peer {
 	r, ok := request.(*mcp.InitializeRequest)
 	if !ok {
-		return
+		return nil
 	}
 	p := session.NewPeer(i.rec, r.Params.ClientInfo.Name, r.Params.ClientInfo.Version, a.ProtocolVersion)
-	m.ClientName, m.ClientVersion, m.ProtocolVersion = p.Name, p.Version, p.ProtocolVersion
 	if s := server.ClientSessionFromContext(ctx); s != nil {
 		if known := i.sessions.Get(s.SessionID()); known != nil {
 			known.SetPeer(p)
+			known.Introduce(ctx, i.rec, nil)
 		}
 	}
+	return p
 }
 
 func (i *Instrumentation) onError(ctx context.Context, id any, _ mcp.MCPMethod, request any, err error) {
@@ -325,7 +345,7 @@ func (i *Instrumentation) resourceMiddleware(next server.ResourceHandlerFunc) se
 }
 
 func watched[F ~func(context.Context, Request) (Result, error), Request, Result any](i *Instrumentation, filtered bool, next F) F {
-	if !i.rec.Observed() {
+	if !i.rec.Observed() && (!i.rec.Observable() || !i.coverage.hasEdge.Load()) { // there is no operation; see unheard
 		return next
 	}
 	return func(ctx context.Context, request Request) (Result, error) {

@@ -63,7 +63,7 @@ type httpEdge struct {
 // mcp-go's servers build their own handler and go past it.
 func (i *Instrumentation) Handler(h http.Handler) http.Handler {
 	i.coverage.sawEdge(i, edgeHTTP)
-	if !i.rec.Observed() {
+	if !i.rec.Observable() {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			about := &unheard{standalone{base: i.base, made: new(operation.Decisions)}, i}
 			r2 := r.WithContext(context.WithValue(r.Context(), subjectKey{}, subject(about)))
@@ -71,24 +71,47 @@ func (i *Instrumentation) Handler(h http.Handler) http.Handler {
 			handBack(r, r2)
 		})
 	}
-	return &httpHandler{i: i, next: h, transport: transportOfHandler(h)}
+	transport, routed := transportBehind(h, nil)
+	return &httpHandler{i, h, transport, routed}
 }
 
 type httpHandler struct {
 	i    *Instrumentation
 	next http.Handler
-	// transport is what next speaks, when its type tells.
+	// transport is what next speaks, when its type tells, and routed says that it depends
+	// on the request.
 	transport string
+	routed    bool
 }
 
-func transportOfHandler(h http.Handler) string {
-	switch h.(type) {
-	case *server.StreamableHTTPServer:
-		return semconv.OTelMCPTransportStreamableHTTP
-	case *server.SSEServer:
-		return semconv.OTelMCPTransportSSE
+// maxHandlers bounds how many handlers one is looked for behind.
+const maxHandlers = 16
+
+// transportBehind tells what h speaks to a request, as far as the types of the handlers on
+// its way tell; "" when they do not. A mux says which handler it has for the request;
+// without one, routed says that there is a mux to ask.
+func transportBehind(h http.Handler, r *http.Request) (transport string, routed bool) {
+	defer func() { _ = recover() }() // a mux can be nil, and a request odd
+	for range maxHandlers {
+		switch is := h.(type) {
+		case *server.StreamableHTTPServer:
+			return semconv.OTelMCPTransportStreamableHTTP, false
+		case *server.SSEServer:
+			return semconv.OTelMCPTransportSSE, false
+		case *httpHandler:
+			h = is.next
+		case *bearerHandler:
+			h = is.next
+		case *http.ServeMux:
+			if r == nil {
+				return "", true
+			}
+			h, _ = is.Handler(r)
+		default:
+			return "", false
+		}
 	}
-	return ""
+	return "", false
 }
 
 func (h *httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -229,7 +252,9 @@ func (x *exchange) Value(key any) any {
 // arrive fills what the request says before anybody handles it.
 func (x *exchange) arrive(h *httpHandler) {
 	defer x.i.rec.Guard()
-	x.hint = h.transport
+	if x.hint = h.transport; h.routed {
+		x.hint, _ = transportBehind(h.next, x.r)
+	}
 	x.from = x.i.cfg.peers.Resolve(x.r)
 	if srv, ok := x.Context.Value(http.ServerContextKey).(*http.Server); ok {
 		x.down = x.i.edges.http.shutdownOf(srv)
@@ -577,6 +602,7 @@ func (x *exchange) recordUndispatched(res *result) {
 	if m.HTTPStatus >= http.StatusBadRequest {
 		i.refusedCancel(session, e, x.from.Client)
 	}
+	i.coverage.heard(i)
 	if x.hint != "" || res.sse || i.sessions.Get(session) != nil { // else it is what the request says
 		i.coverage.sawTransport(i, m.Transport, true)
 	}
@@ -678,18 +704,26 @@ func (x *exchange) messageSession() string {
 // transport tells which of the HTTP transports the exchange belongs to. sse says
 // that its stream shows it.
 func (x *exchange) transport(session string, sse bool) string {
+	switch known := x.knownTransport(session); {
+	case known != "":
+		return known
+	case sse:
+		return semconv.OTelMCPTransportSSE
+	}
+	return semconv.OTelMCPTransportStreamableHTTP
+}
+
+// knownTransport is the transport that the request itself shows; "" when that does not.
+func (x *exchange) knownTransport(session string) string {
 	if session != "" {
 		if known := x.i.sessions.Get(session); known != nil {
 			return known.Transport
 		}
 	}
-	switch {
-	case x.hint != "":
-		return x.hint
-	case x.messageSession() != "", sse:
+	if x.hint == "" && x.messageSession() != "" {
 		return semconv.OTelMCPTransportSSE
 	}
-	return semconv.OTelMCPTransportStreamableHTTP
+	return x.hint
 }
 
 // wrap returns w with our hooks in it, and with the optional interfaces of w and

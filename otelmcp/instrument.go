@@ -28,6 +28,7 @@ type Instrumentation struct {
 	hooks   *server.Hooks
 	hookSet *hookSet
 
+	self         *session.Peer // what the server says of itself
 	sessions     *session.Table
 	tasks        taskTable
 	names        nameTable // of everything that was used and is registered
@@ -93,6 +94,7 @@ func newInstrumentation(srv *server.MCPServer, cfg *config) *Instrumentation {
 	i := &Instrumentation{
 		base:         b,
 		srv:          srv,
+		self:         selfOf(srv, rec),
 		sessions:     session.NewTable(rec),
 		tools:        newToolTable(definition.All).Attach(rec),
 		taskTools:    newToolTable(definition.Changes).Attach(rec),

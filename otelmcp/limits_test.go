@@ -424,7 +424,7 @@ var limits = []struct {
 // others are containers that no peer can fill, by the reason why.
 var others = map[string]string{
 	"Constants of the package.": `jsonrpc.common otelmcp.authDecisions otelmcp.authKinds otelmcp.authMechanisms otelmcp.authReasons
-		otelmcp.gapByFact otelmcp.gapBySeam otelmcp.gapByTransport otelmcp.oauthErrors otelmcp.seams
+		otelmcp.gapByFact otelmcp.gapBySeam otelmcp.gapBySignal otelmcp.gapByTransport otelmcp.oauthErrors otelmcp.seams
 		operation.rules scrub.alphabetNames scrub.needle.word scrub.prefixes sse.bom`,
 
 	"What the program configures, of one size from then on.": `definition.Table.Members

@@ -86,6 +86,11 @@ of a ResponseWriter: put http.MaxBytesHandler around Handler, where it also work
 
 ` + "`Coverage()`" + ` and the event ` + "`otelmcp.coverage`" + ` say which of this holds for a running server: which transports carried messages, which
 edges are in place, and what is not seen, with the line that changes it. Edges compare what arrived with what was recorded; a difference is a gap, too.
+
+A signal that goes nowhere is a gap as well: its provider is a no-op, or is the global one and nobody has set it. The latter is also said once on
+stderr, through OpenTelemetry's error handler, when the first message comes. A program may set its providers later: from then on messages are
+recorded, and the gap is gone. While none of the three signals goes anywhere, no spans are made of messages without an edge, not even those that
+eBPF auto-instrumentation of OpenTelemetry would take.
 `
 
 func TestCoverageMatrix(t *testing.T) {

@@ -64,7 +64,7 @@ func (p metaPropagator) ExtractMeta(ctx context.Context, meta *mcp.Meta) context
 	if meta != nil {
 		fields = meta.AdditionalFields
 	}
-	if !i.rec.Observed() {
+	if i.unheard(ctx) {
 		// All that is left to do when nobody listens: the handler's own requests
 		// must still carry the caller's trace context.
 		out := ctx
@@ -105,7 +105,7 @@ type headerPropagator struct{ i *Instrumentation }
 func (p headerPropagator) Extract(ctx context.Context, headers http.Header) context.Context {
 	i, own := p.i, p.i.own.header
 	m, ok := ctx.(*message)
-	if ctx == nil || !ok && !i.rec.Observed() { // nil is what the program made of it
+	if ctx == nil || !ok && i.unheard(ctx) { // nil is what the program made of it
 		out := ctx
 		if own != nil {
 			out = own.Extract(ctx, headers)

@@ -12,6 +12,9 @@ package otelmcp
 import (
 	"github.com/mark3labs/mcp-go/server"
 	"github.com/mark3labs/mcp-go/tracing"
+
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/operation"
+	"github.com/otelmcp/otelmcp-go/otelmcp/internal/session"
 )
 
 func fieldOf[T any](name string) privateField[server.MCPServer, T] {
@@ -24,7 +27,16 @@ var (
 	fieldMetaPropagator = fieldOf[tracing.MetaPropagator]("metaPropagator")
 	fieldToolFilters    = fieldOf[[]server.ToolFilterFunc]("toolFilters")
 	fieldPromptFilters  = fieldOf[[]server.PromptFilterFunc]("promptFilters")
+	fieldName           = fieldOf[string]("name")
+	fieldVersion        = fieldOf[string]("version")
 )
+
+// selfOf returns what a server says of itself in a handshake.
+func selfOf(srv *server.MCPServer, rec *operation.Recorder) *session.Peer {
+	name, _ := fieldName.of(srv)
+	version, _ := fieldVersion.of(srv)
+	return session.NewRemote(rec, name, version, "")
+}
 
 // filters say whether the server hides tools, and prompts, from some.
 type filters struct{ tools, prompts bool }

@@ -78,13 +78,14 @@ func (i *Instrumentation) bind(ctx context.Context, entry *session.Session) {
 }
 
 func (i *Instrumentation) newSession(s server.ClientSession) *session.Session {
-	entry := &session.Session{ID: i.sessionID(s.SessionID())}
+	entry := &session.Session{ID: i.sessionID(s.SessionID()), Self: i.self}
 	entry.Transport, entry.Network = i.transportOf(s)
 	switch entry.Transport {
 	case semconv.OTelMCPTransportStdio:
 		// mcp-go calls every stdio session "stdio", and keeps one object for all
 		// of them, with what the last client said of itself.
 		entry.ID = operation.NewSessionID()
+		entry.Await() // it is registered before anything is read
 	case semconv.OTelMCPTransportStreamableHTTP:
 		// Registered after initialize, so that the client is known already.
 		entry.SetPeer(i.peerOf(s))

@@ -53,7 +53,7 @@ func (i *Instrumentation) Listen(ctx context.Context, in io.Reader, out io.Write
 		o(s)
 	}
 	i.coverage.sawEdge(i, edgeStdio)
-	if !i.rec.Observed() {
+	if !i.rec.Observable() {
 		return s.Listen(ctx, in, out)
 	}
 	l := &lines{Context: ctx, i: i, asked: newAskedTable(), pairs: newPairs()}
@@ -446,6 +446,9 @@ func (l *lines) record(w *line, answer *jsonrpc.Envelope, size int, unsent bool)
 	m.Transport, m.Network = semconv.OTelMCPTransportStdio, semconv.NetworkTransportPipe
 	m.describe(&w.e, nil)
 	l.describeSession(m)
+	if known := l.session(); known != nil && known.Awaits() && w.e.Method != semconv.MCPMethodNameInitialize {
+		known.Introduce(m, i.rec, m.client())
+	}
 	i.identify(&m.Operation)
 	m.RequestSize, m.ResponseSize = w.size, size
 	if w.unread > 0 {

@@ -50,11 +50,11 @@ func WrapTransport(t transport.Interface, opts ...Option) transport.Interface {
 		return t
 	}
 	r := newRemote(t, newConfig(opts))
-	is := Coverage{Transports: []string{r.endpoint.transport}, Seams: []string{"transport"}}
+	r.is = Coverage{Transports: []string{r.endpoint.transport}, Seams: []string{"transport"}}
 	if r.endpoint.transport == semconv.OTelMCPTransportInProcess {
-		is.Gaps = []string{gapInProcessClient}
+		r.is.Gaps = []string{gapInProcessClient}
 	}
-	r.emitCoverage(semconv.OTelMCPRoleClient, is)
+	r.reportCoverage()
 	switch t := t.(type) {
 	case *transport.StreamableHTTP:
 		return &streamableHTTPTransport{r, requests{r, t}, streamableHTTPRest{t}}

@@ -12,7 +12,8 @@ const (
 	// ERROR for an error, a timeout or a panic. Content stands on it as text: JSON,
 	// where it is no string.
 	OTelMCPOperationEventName = "otelmcp.operation"
-	// A session has started.
+	// A session has started. On stdio it is emitted with the first message, which
+	// says who the client is, or else at the end; it has the time of the start.
 	OTelMCPSessionStartEventName = "otelmcp.session.start"
 	// A session has ended. INFO; WARN when an error ended it.
 	OTelMCPSessionEndEventName = "otelmcp.session.end"
@@ -22,8 +23,8 @@ const (
 	OTelMCPAuthDecisionEventName = "otelmcp.auth.decision"
 	// A tool, prompt or resource has appeared, disappeared or changed.
 	OTelMCPDefinitionChangedEventName = "otelmcp.definition.changed"
-	// What the instrumentation sees, and what it does not. When a server gets an
-	// edge or its first message, a second after it was instrumented at the latest,
-	// and when it changes. INFO; WARN with gaps.
+	// What the instrumentation sees, and what it does not. When a server gets its
+	// first message, a second after it was instrumented at the latest, and when its
+	// gaps change. INFO; WARN with gaps.
 	OTelMCPCoverageEventName = "otelmcp.coverage"
 )

@@ -145,6 +145,30 @@ func (v *Verifier) judge(c claims, info *otelmcp.TokenInfo) (*otelmcp.TokenInfo,
 	return info, nil
 }
 
+// judgeInactive says why an opaque token is refused that the authorization server calls
+// inactive, and fills info with whose it was if the server named that. RFC 7662 section 2.2
+// does not tell what is expired or revoked from what was made up; what has an owner was not.
+func (v *Verifier) judgeInactive(c claims, info *otelmcp.TokenInfo) (reason string) {
+	subject, ok1 := c.text("sub")
+	issuer, ok2 := c.text("iss")
+	expires, ok3 := c.time("exp")
+	if _, present := c["iss"]; !present {
+		issuer = v.issuer
+	}
+	if subject == "" || issuer != v.issuer || !ok1 || !ok2 || !ok3 {
+		return semconv.OTelMCPAuthReasonInvalidCredentials
+	}
+	info.UserID, info.Issuer = subject, issuer
+	info.ClientID, _ = c.text("client_id")
+	if info.ClientID == "" {
+		info.ClientID, _ = c.text("azp")
+	}
+	if _, present := c["exp"]; present && !v.now().Before(expires.Add(v.skew)) {
+		return semconv.OTelMCPAuthReasonExpired
+	}
+	return semconv.OTelMCPAuthReasonRevoked
+}
+
 // isAccessToken reports whether a JWT can be an access token. One whose header says
 // so is (RFC 9068 section 2.1). Others say JWT or nothing, as ID tokens and more do,
 // and are told by what only those have.

@@ -56,10 +56,14 @@
 //	unknown_issuer         another issuer's token
 //	audience_mismatch      meant for somebody else
 //	expired, not_yet_valid by exp, nbf and iat, give or take Config.ClockSkew
-//	revoked                no longer active, though its own time is not over
+//	revoked                no longer active, though its own time is not known to be over
 //	unproven_possession    bound to a key that the sender did not prove to have
 //	invalid_credentials    no access token, or not active for a reason unknown
 //	verifier_unavailable   it could not be found out
+//
+// Whose a token was is known from claims whose signature is good, from what the
+// authorization server said of an opaque token when it was active, or from what it says of
+// one that is not (RFC 7662 asks it not to). Nothing else that a sender wrote is believed.
 //
 // The last is about the verifier: RequireBearer answers it with 503, and lets
 // nobody through. A discovery document that names another issuer (RFC 8414 section

@@ -37,6 +37,7 @@ type digest [sha256.Size]byte
 type standing struct {
 	active bool
 	claims claims // of a token that is or was active
+	owner  claims // of any other: whose it was, if the server said so all the same
 	size   int    // bytes that they take
 	until  time.Time
 }
@@ -171,6 +172,26 @@ func (i *introspector) ask(ctx context.Context, d digest, token string) (standin
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	was := i.active[d]
-	return standing{claims: was.claims, size: was.size, until: i.now().Add(refusedTime)}, nil
+	s := standing{claims: i.active[d].claims, until: i.now().Add(refusedTime)}
+	if s.claims == nil {
+		s.owner = ownerIn(c)
+	}
+	s.size = sizeOf(map[string]any(s.claims)) + sizeOf(map[string]any(s.owner))
+	return s, nil
+}
+
+// ownerIn returns what a response about a token that is not active says of whose it was.
+// RFC 7662 section 2.2 would have it say nothing. What it does say is the authorization
+// server's own word, as all that it says of a token that is active.
+func ownerIn(c claims) claims {
+	if sub, _ := c.text("sub"); sub == "" {
+		return nil
+	}
+	owner := claims{}
+	for _, name := range []string{"iss", "sub", "client_id", "azp", "exp"} {
+		if v, present := c[name]; present {
+			owner[name] = v
+		}
+	}
+	return owner
 }

@@ -102,6 +102,40 @@ func TestRevoked(t *testing.T) {
 	refused(t, v, opaque, semconv.OTelMCPAuthReasonExpired)
 }
 
+// Whose an inactive token was, the authorization server may say. It alone may.
+func TestOwnerOfInactive(t *testing.T) {
+	s := newAuthServer(t)
+	v, k := newVerifier(t, s, withIntrospection(s))
+	for name, tt := range map[string]struct {
+		says           map[string]any
+		reason, sub, c string
+	}{
+		"nothing":         {map[string]any{}, semconv.OTelMCPAuthReasonInvalidCredentials, "", ""},
+		"whose":           {map[string]any{"sub": "bob"}, semconv.OTelMCPAuthReasonRevoked, "bob", ""},
+		"more":            {map[string]any{"sub": "bob", "azp": "agent-7", "iss": s.URL, "scope": "mcp:use"}, semconv.OTelMCPAuthReasonRevoked, "bob", "agent-7"},
+		"in time":         {map[string]any{"sub": "bob", "exp": k.now().Add(time.Hour).Unix()}, semconv.OTelMCPAuthReasonRevoked, "bob", ""},
+		"out of time":     {map[string]any{"sub": "bob", "exp": k.now().Add(-time.Hour).Unix()}, semconv.OTelMCPAuthReasonExpired, "bob", ""},
+		"of somebody":     {map[string]any{"sub": "bob", "iss": "https://other.example"}, semconv.OTelMCPAuthReasonInvalidCredentials, "", ""},
+		"of nobody":       {map[string]any{"sub": "bob", "iss": ""}, semconv.OTelMCPAuthReasonInvalidCredentials, "", ""},
+		"sub is a number": {map[string]any{"sub": 7}, semconv.OTelMCPAuthReasonInvalidCredentials, "", ""},
+		"iss is a list":   {map[string]any{"sub": "bob", "iss": []string{s.URL}}, semconv.OTelMCPAuthReasonInvalidCredentials, "", ""},
+		"exp is text":     {map[string]any{"sub": "bob", "exp": "soon"}, semconv.OTelMCPAuthReasonInvalidCredentials, "", ""},
+		"long":            {map[string]any{"sub": strings.Repeat("b", 40<<10)}, semconv.OTelMCPAuthReasonRevoked, strings.Repeat("b", 40<<10), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			token := "0paque-" + base64.RawURLEncoding.EncodeToString([]byte(name))
+			tt.says["active"] = false
+			s.setToken(token, tt.says)
+			for range 2 { // the second answer is a remembered one
+				e := refusal(t.Context(), t, v, token, tt.reason)
+				if e.Info == nil || e.Info.UserID != tt.sub || e.Info.ClientID != tt.c || len(e.Info.Scopes) > 0 || len(e.Info.Extra) > 0 {
+					t.Errorf("info = %+v", e.Info)
+				}
+			}
+		})
+	}
+}
+
 func TestRevokedJWT(t *testing.T) {
 	s := newAuthServer(t)
 	v, k := newVerifier(t, s, func(c *Config) {

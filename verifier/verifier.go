@@ -119,8 +119,7 @@ func (v *Verifier) verifyOpaque(ctx context.Context, token string, r *http.Reque
 	}
 	info := &otelmcp.TokenInfo{Mechanism: semconv.OTelMCPAuthMechanismBearerOpaque}
 	if s.claims == nil {
-		// Expired, revoked or made up: RFC 7662 section 2.2 does not tell.
-		return nil, refuse(semconv.OTelMCPAuthReasonInvalidCredentials, "the authorization server says that the token is not active", info)
+		return nil, refuse(v.judgeInactive(s.owner, info), "the authorization server says that the token is not active", info)
 	}
 	info, err = v.judge(s.claims, info)
 	if err != nil {

@@ -107,10 +107,7 @@ func (m *methods) observe(meter metric.Meter) (forever bool, err error) {
 // forwarded reports whether reg is the global provider's, from before there was one to
 // forward to. To end one takes the locks of SetMeterProvider in another order than that
 // does, so it stays.
-func forwarded(reg metric.Registration) bool {
-	t := reflect.TypeOf(reg)
-	return t.Kind() == reflect.Pointer && t.Elem().PkgPath() == "go.opentelemetry.io/otel/internal/global"
-}
+func forwarded(reg metric.Registration) bool { return ofGlobal(reg) }
 
 func unregister(reg metric.Registration) {
 	defer func() { _ = recover() }()

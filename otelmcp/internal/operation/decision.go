@@ -41,6 +41,7 @@ type Decision struct {
 
 	// Of an HTTP exchange, as far as the decision's maker knows.
 	SessionID     Safe
+	Transport     string
 	Status        int
 	HTTPVersion   string // of a client's request
 	ServerAddress string // of who answered a client
@@ -60,6 +61,20 @@ func (d *Decision) Refused() bool { return d.Decision != semconv.OTelMCPAuthDeci
 // identifies reports whether the decision says who it is.
 func (d *Decision) identifies() bool {
 	return d.UserID != "" && (d.Authenticated || !d.Refused() && d.Kind == semconv.OTelMCPAuthKindAuthentication)
+}
+
+// owner is whose credentials a decision refused, where they were genuine and only no
+// longer, not yet, or not here of use. That is not who the message is handled for: whoever
+// sent them need not be their owner.
+func (d *Decision) owner() string {
+	switch d.Reason {
+	case semconv.OTelMCPAuthReasonExpired, semconv.OTelMCPAuthReasonRevoked, semconv.OTelMCPAuthReasonNotYetValid,
+		semconv.OTelMCPAuthReasonAudienceMismatch, semconv.OTelMCPAuthReasonUnprovenPossession:
+		if d.Refused() {
+			return d.UserID
+		}
+	}
+	return ""
 }
 
 // Decisions are those about one message, or about one HTTP exchange. The zero
@@ -293,7 +308,7 @@ func (o *Operation) about(d *Decision) []attribute.KeyValue {
 	}
 	p := Progress(o.progress.Load())
 	if p < Begun {
-		return attrs
+		return named(attrs, semconv.OTelMCPTransportKey, d.Transport)
 	}
 	attrs = append(attrs, semconv.OTelMCPTransportKey.String(o.Transport))
 	if o.Network != "" {

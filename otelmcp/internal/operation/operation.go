@@ -7,6 +7,7 @@ package operation
 
 import (
 	"context"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -289,6 +290,9 @@ func (o *Operation) Finish() (recorded bool) {
 		stage:           o.Stage,
 		outcome:         res.outcome,
 	}
+	if o.Method.Text == "" {
+		key.exchange = o.exchange()
+	}
 	s := o.rec.series.get(&key, o.rec)
 	if code != res.code {
 		s = s.with(key, res)
@@ -323,6 +327,19 @@ func (o *Operation) Finish() (recorded bool) {
 		o.endSpan()
 	}
 	return recorded
+}
+
+// exchange is the HTTP method of an exchange that carries no message; "" of one that is
+// there for a message, whatever that is.
+func (o *Operation) exchange() string {
+	for i := range o.Peer {
+		if kv := &o.Peer[i]; kv.Key == semconv.HTTPRequestMethodKey {
+			if method := kv.Value.AsString(); method != http.MethodPost {
+				return method
+			}
+		}
+	}
+	return ""
 }
 
 // maxPooled bounds, in attributes, a slice that is kept for the next operation.
@@ -379,8 +396,12 @@ func (o *Operation) attributes(attrs []attribute.KeyValue, s *series) []attribut
 	}
 	user, roles := o.UserID, o.UserRoles
 	last, who := o.Decisions.get()
-	if user == "" && who != nil {
+	switch {
+	case user != "":
+	case who != nil:
 		user, roles = who.UserID, who.UserRoles
+	case last != nil:
+		user = last.owner()
 	}
 	attrs = o.rec.User(attrs, user)
 	attrs = listed(attrs, semconv.UserRolesKey, roles)

@@ -74,26 +74,17 @@ type Recorder struct {
 	series   seriesCache
 	codes    codeTable // of the program's own
 	client   bool
-	observed bool // false when all three providers are no-ops
+	heard    heard
 }
 
 // New returns a Recorder. An instrument that cannot be created is reported to
 // OpenTelemetry's error handler and replaced by its no-op, as the API has it; a
 // provider that panics is replaced by the no-op one.
 func New(c Config) *Recorder {
-	meter := orNoop[metric.Meter](func() metric.Meter {
-		return c.MeterProvider.Meter(c.ScopeName,
-			metric.WithInstrumentationVersion(c.ScopeVersion), metric.WithSchemaURL(semconv.SchemaURL))
-	}, metricnoop.Meter{})
+	tracer, meter, logger := c.tracer(), c.meter(), c.logger()
 	r := &Recorder{
-		tracer: orNoop[trace.Tracer](func() trace.Tracer {
-			return c.TracerProvider.Tracer(c.ScopeName,
-				trace.WithInstrumentationVersion(c.ScopeVersion), trace.WithSchemaURL(semconv.SchemaURL))
-		}, tracenoop.Tracer{}),
-		logger: orNoop[log.Logger](func() log.Logger {
-			return c.LoggerProvider.Logger(c.ScopeName,
-				log.WithInstrumentationVersion(c.ScopeVersion), log.WithSchemaURL(semconv.SchemaURL))
-		}, lognoop.Logger{}),
+		tracer: tracer,
+		logger: logger,
 		scrub:  c.Scrub,
 		client: c.Client,
 
@@ -132,18 +123,41 @@ func New(c Config) *Recorder {
 	} {
 		r.refusals[reason] = []metric.AddOption{r.metricSet(semconv.OTelMCPRefusedReasonKey.String(reason))}
 	}
-	_, noTraces := c.TracerProvider.(tracenoop.TracerProvider)
-	_, noMetrics := c.MeterProvider.(metricnoop.MeterProvider)
-	_, noLogs := c.LoggerProvider.(lognoop.LoggerProvider)
-	r.observed = !noTraces || !noMetrics || !noLogs
+	h := &r.heard
+	h.tracers, h.meters, h.loggers = c.TracerProvider, c.MeterProvider, c.LoggerProvider
+	h.again = func(signal Signals) any {
+		switch signal {
+		case Traces:
+			return c.tracer()
+		case Metrics:
+			return c.meter()
+		}
+		return c.logger()
+	}
+	h.hear(tracer, meter, logger)
 	return r
 }
 
-// Observed reports whether anybody can listen to what operations emit. Without
-// that an adapter need not make operations. It is decided once, from the
-// providers: what a provider does with a record can depend on its severity and
-// its context, which are not known before its end.
-func (r *Recorder) Observed() bool { return r.observed }
+func (c *Config) tracer() trace.Tracer {
+	return orNoop[trace.Tracer](func() trace.Tracer {
+		return c.TracerProvider.Tracer(c.ScopeName,
+			trace.WithInstrumentationVersion(c.ScopeVersion), trace.WithSchemaURL(semconv.SchemaURL))
+	}, tracenoop.Tracer{})
+}
+
+func (c *Config) meter() metric.Meter {
+	return orNoop[metric.Meter](func() metric.Meter {
+		return c.MeterProvider.Meter(c.ScopeName,
+			metric.WithInstrumentationVersion(c.ScopeVersion), metric.WithSchemaURL(semconv.SchemaURL))
+	}, metricnoop.Meter{})
+}
+
+func (c *Config) logger() log.Logger {
+	return orNoop[log.Logger](func() log.Logger {
+		return c.LoggerProvider.Logger(c.ScopeName,
+			log.WithInstrumentationVersion(c.ScopeVersion), log.WithSchemaURL(semconv.SchemaURL))
+	}, lognoop.Logger{})
+}
 
 // orNoop returns what get returns, or noop when it panics or returns nil.
 func orNoop[T comparable](get func() T, noop T) (v T) {

@@ -31,6 +31,7 @@ type seriesKey struct {
 	protocolVersion, network  string
 	httpVersion               string
 	jsonrpcVersion            string
+	exchange                  string // the HTTP method of an exchange without a message
 	serverAddress             string
 	serverPort                int
 	role                      Role
@@ -153,7 +154,10 @@ func newSeries(k *seriesKey, r *Recorder) *series {
 
 // body is the body of the event of a message with that span name.
 func (k *seriesKey) body(name string) string {
-	if k.method == "" {
+	switch {
+	case k.exchange != "":
+		name = k.exchange
+	case k.method == "":
 		name += "message"
 	}
 	name += ": " + k.outcome

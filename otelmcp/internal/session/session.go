@@ -95,11 +95,15 @@ type Session struct {
 	ServerAddress string
 	ServerPort    int
 
+	// Self is what a server says of itself, for its own records.
+	Self *Peer
+
 	// Arrived are facts of the request that began it, for the record of its start.
 	Arrived []attribute.KeyValue
 
 	user    *operation.SafeUser // who started it, where UserID is no more than a hash
 	ended   atomic.Bool
+	waits   atomic.Bool // its start is not recorded yet; see Await
 	start   time.Time
 	peer    atomic.Pointer[Peer]
 	wrapper atomic.Value
@@ -276,17 +280,46 @@ func (sh *shard) remember(hash uint64) {
 	sh.ended[hash] = struct{}{}
 }
 
+// Since says that the session, which is not recorded yet, began at t.
+func (s *Session) Since(t time.Time) { s.start = t }
+
+// Await has the start of a session that has not begun be recorded when its client has
+// said who it is.
+func (s *Session) Await() { s.waits.Store(true) }
+
+// Awaits reports whether the start is still to be recorded.
+func (s *Session) Awaits() bool { return s.waits.Load() }
+
 // Begin records that a session began.
 func (s *Session) Begin(ctx context.Context, rec *operation.Recorder) {
 	if s.start.IsZero() {
 		s.start = time.Now()
 	}
 	rec.SessionStarted(ctx, s.Transport)
-	s.emit(ctx, rec, operation.Event{
+	if !s.Awaits() {
+		s.recordStart(ctx, rec, nil)
+	}
+}
+
+// Introduce records a start that awaits its client: the peer that was set, or else p, which
+// is what a message says of its sender. p may be nil.
+func (s *Session) Introduce(ctx context.Context, rec *operation.Recorder, p *Peer) {
+	if s.waits.CompareAndSwap(true, false) {
+		s.recordStart(ctx, rec, p)
+	}
+}
+
+func (s *Session) recordStart(ctx context.Context, rec *operation.Recorder, sender *Peer) {
+	p := s.Peer()
+	if p == nil {
+		p = sender
+	}
+	s.emit(ctx, rec, p, operation.Event{
 		Name:       semconv.OTelMCPSessionStartEventName,
 		Severity:   log.SeverityInfo,
 		Body:       "session started on " + s.Transport,
 		Attributes: append(s.attributes(rec), s.Arrived...),
+		At:         s.start,
 	})
 	s.Arrived = nil // not to be kept for as long as the session
 }
@@ -296,6 +329,7 @@ func (s *Session) Begin(ctx context.Context, rec *operation.Recorder) {
 // errorType if an error ended it. A session that did not begin has no duration.
 func (s *Session) End(ctx context.Context, rec *operation.Recorder, reason, errorType string) {
 	s.ended.Store(true)
+	s.Introduce(ctx, rec, nil)
 	attrs := s.attributes(rec)
 	body := "session ended on " + s.Transport
 	severity := log.SeverityInfo
@@ -317,7 +351,7 @@ func (s *Session) End(ctx context.Context, rec *operation.Recorder, reason, erro
 		attrs = append(attrs, semconv.OTelMCPSessionDurationKey.Float64(d.Seconds()))
 		rec.SessionEnded(ctx, s.Transport, d, metrics)
 	}
-	s.emit(ctx, rec, operation.Event{
+	s.emit(ctx, rec, s.Peer(), operation.Event{
 		Name:       semconv.OTelMCPSessionEndEventName,
 		Severity:   severity,
 		Body:       body,
@@ -381,16 +415,25 @@ func (s *Session) attributes(rec *operation.Recorder) []attribute.KeyValue {
 	return append(attrs, s.metricAttributes()...)
 }
 
-// emit emits e with what is known of the session beside its attributes.
-func (s *Session) emit(ctx context.Context, rec *operation.Recorder, e operation.Event) {
+// emit emits e with what is known of the session, whose peer is p, beside its attributes.
+func (s *Session) emit(ctx context.Context, rec *operation.Recorder, p *Peer, e operation.Event) {
 	e.Add(semconv.MCPSessionIDKey, s.ID)
 	e.AddUser(s.user)
-	if p := s.Peer(); p != nil {
+	if p != nil {
 		keys := peerKeys(s.Role)
 		e.Add(keys[0], p.Name)
 		e.Add(keys[1], p.Version)
 	}
+	s.Self.AddTo(&e)
 	rec.Emit(ctx, e)
+}
+
+// AddTo adds to a record of a server's own what it says of itself. p may be nil.
+func (p *Peer) AddTo(e *operation.Event) {
+	if p != nil {
+		e.Add(semconv.OTelMCPServerNameKey, p.Name)
+		e.Add(semconv.OTelMCPServerVersionKey, p.Version)
+	}
 }
 
 func (s *Session) metricAttributes() []attribute.KeyValue {

@@ -190,20 +190,23 @@ func setGlobals(c *telemetrytest.Capture) {
 // whole asserts that there were n calls of the tool, each with everything.
 func whole(t *testing.T, c *telemetrytest.Capture, n int) {
 	t.Helper()
+	ended := func() (spans int) { // which is after the event
+		for _, s := range c.Spans() {
+			if s.Name() == "tools/call echo" {
+				spans++
+			}
+		}
+		return spans
+	}
+	eventually(t, func() bool { return ended() >= n })
 	var calls int
 	for _, r := range c.EventsNamed(semconv.OTelMCPOperationEventName) {
 		if e := event(r); e["mcp.method.name"] == "tools/call" && e["otelmcp.outcome"] == "ok" && e["otelmcp.stage"] == "handler" {
 			calls++
 		}
 	}
-	var spans int
-	for _, s := range c.Spans() {
-		if s.Name() == "tools/call echo" {
-			spans++
-		}
-	}
-	if calls != n || spans != n {
-		t.Errorf("%d events and %d spans of %d calls", calls, spans, n)
+	if calls != n || ended() != n {
+		t.Errorf("%d events and %d spans of %d calls", calls, ended(), n)
 	}
 }
 

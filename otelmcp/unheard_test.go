@@ -200,8 +200,9 @@ func whole(t *testing.T, c *telemetrytest.Capture, n int) {
 	}
 	eventually(t, func() bool { return ended() >= n })
 	var calls int
-	for _, r := range c.EventsNamed(semconv.OTelMCPOperationEventName) {
-		if e := event(r); e["mcp.method.name"] == "tools/call" && e["otelmcp.outcome"] == "ok" && e["otelmcp.stage"] == "handler" {
+	operations := c.EventsNamed(semconv.OTelMCPOperationEventName)
+	for k := range operations {
+		if e := event(operations[k]); e["mcp.method.name"] == "tools/call" && e["otelmcp.outcome"] == "ok" && e["otelmcp.stage"] == "handler" {
 			calls++
 		}
 	}
@@ -252,9 +253,10 @@ func setWhileServing(t *testing.T) {
 		p.tool(t.Context(), "echo", "")
 		whole(t, capture, n+1)
 	}
-	for _, r := range capture.EventsNamed(semconv.OTelMCPOperationEventName) {
+	operations := capture.EventsNamed(semconv.OTelMCPOperationEventName)
+	for k := range operations {
 		// Its session began when nobody listened.
-		if e := event(r); e["otelmcp.session.integrity"] != "" || e["otelmcp.client.name"] != clientName {
+		if e := event(operations[k]); e["otelmcp.session.integrity"] != "" || e["otelmcp.client.name"] != clientName {
 			t.Errorf("%+v", e)
 		}
 	}

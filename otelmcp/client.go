@@ -113,7 +113,7 @@ type call struct {
 
 // SendRequest sends a request with the context of its span, and records it.
 func (r *remote) SendRequest(ctx context.Context, request transport.JSONRPCRequest) (*transport.JSONRPCResponse, error) {
-	if !r.observed() && !(r.rec.Observable() && teaches(request.Method)) { // the caller's context still goes on
+	if !r.observed() && (!r.rec.Observable() || !teaches(request.Method)) { // the caller's context still goes on
 		return r.t.SendRequest(ctx, r.carrying(ctx, request, nil))
 	}
 	r.session.open(r)

@@ -281,11 +281,15 @@ func (i *Instrumentation) covered() Coverage {
 // reportCoverage says what is covered. That nothing is amiss it says once, until
 // something is.
 func (i *Instrumentation) reportCoverage() {
+	if i.coverage.first != nil {
+		i.coverage.first.Stop()
+	}
+	i.report()
+}
+
+func (i *Instrumentation) report() {
 	c := &i.coverage
 	c.reported.Store(true)
-	if c.first != nil {
-		c.first.Stop()
-	}
 	is := i.covered()
 	if complete := len(is.Gaps) == 0; !c.complete.Swap(complete) || !complete {
 		i.emitCoverage(semconv.OTelMCPRoleServer, is, i.self)
@@ -302,7 +306,7 @@ func (c *coverage) expect(i *Instrumentation) {
 	w := weak.Make(i)
 	c.first = time.AfterFunc(startTime, func() {
 		if i := w.Value(); i != nil && !i.coverage.reported.Load() {
-			i.reportCoverage()
+			i.report()
 		}
 	})
 }

@@ -94,7 +94,7 @@ func decideOn(t *testing.T, h http.Handler, path, method, token string) {
 // What does not show is not said.
 func TestDecisionTransportUnknown(t *testing.T) {
 	var none *http.ServeMux
-	deep := http.Handler(http.NotFoundHandler())
+	deep := http.NotFoundHandler()
 	for range 100 {
 		mux := http.NewServeMux()
 		mux.Handle("/", deep)

@@ -48,7 +48,7 @@ func TestRefusedHasNoSession(t *testing.T) {
 					atServer, atClient := telemetrytest.New(t), telemetrytest.New(t)
 					s := newEverything()
 					i := otelmcp.Instrument(s.MCPServer, into(atServer)...)
-					var h http.Handler = quietHTTP(s.MCPServer)
+					h := quietHTTP(s.MCPServer)
 					if over == sse {
 						h = server.NewSSEServer(s.MCPServer)
 					}

@@ -190,20 +190,24 @@ func setGlobals(c *telemetrytest.Capture) {
 // whole asserts that there were n calls of the tool, each with everything.
 func whole(t *testing.T, c *telemetrytest.Capture, n int) {
 	t.Helper()
+	ended := func() (spans int) { // which is after the event
+		for _, s := range c.Spans() {
+			if s.Name() == "tools/call echo" {
+				spans++
+			}
+		}
+		return spans
+	}
+	eventually(t, func() bool { return ended() >= n })
 	var calls int
-	for _, r := range c.EventsNamed(semconv.OTelMCPOperationEventName) {
-		if e := event(r); e["mcp.method.name"] == "tools/call" && e["otelmcp.outcome"] == "ok" && e["otelmcp.stage"] == "handler" {
+	operations := c.EventsNamed(semconv.OTelMCPOperationEventName)
+	for k := range operations {
+		if e := event(operations[k]); e["mcp.method.name"] == "tools/call" && e["otelmcp.outcome"] == "ok" && e["otelmcp.stage"] == "handler" {
 			calls++
 		}
 	}
-	var spans int
-	for _, s := range c.Spans() {
-		if s.Name() == "tools/call echo" {
-			spans++
-		}
-	}
-	if calls != n || spans != n {
-		t.Errorf("%d events and %d spans of %d calls", calls, spans, n)
+	if calls != n || ended() != n {
+		t.Errorf("%d events and %d spans of %d calls", calls, ended(), n)
 	}
 }
 
@@ -249,9 +253,10 @@ func setWhileServing(t *testing.T) {
 		p.tool(t.Context(), "echo", "")
 		whole(t, capture, n+1)
 	}
-	for _, r := range capture.EventsNamed(semconv.OTelMCPOperationEventName) {
+	operations := capture.EventsNamed(semconv.OTelMCPOperationEventName)
+	for k := range operations {
 		// Its session began when nobody listened.
-		if e := event(r); e["otelmcp.session.integrity"] != "" || e["otelmcp.client.name"] != clientName {
+		if e := event(operations[k]); e["otelmcp.session.integrity"] != "" || e["otelmcp.client.name"] != clientName {
 			t.Errorf("%+v", e)
 		}
 	}

@@ -7,7 +7,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 func TestReadParams(t *testing.T) {
@@ -80,6 +82,9 @@ func FuzzWith(f *testing.F) {
 				t.Fatal(err)
 			}
 			return s
+		}
+		if strings.ContainsRune(clean(key), utf8.RuneError) {
+			return // no propagator has such a name, and it is what any invalid one reads as
 		}
 		if meta[clean(key)] != clean(value) {
 			t.Fatalf("%q has no %q", out, key)

@@ -819,8 +819,9 @@ func wantDecisions(t *testing.T, capture *telemetrytest.Capture, want ...string)
 func countedBySide(t *testing.T, capture *telemetrytest.Capture) {
 	t.Helper()
 	made := map[string]int64{}
-	for _, r := range capture.EventsNamed(semconv.OTelMCPAuthDecisionEventName) {
-		made[event(r)["otelmcp.role"]]++
+	decisions := capture.EventsNamed(semconv.OTelMCPAuthDecisionEventName)
+	for k := range decisions {
+		made[event(decisions[k])["otelmcp.role"]]++
 	}
 	for _, role := range []string{"server", "client"} {
 		if n := capture.CounterValue("otelmcp.auth.decisions", semconv.OTelMCPRoleKey.String(role)); n != made[role] {

@@ -128,7 +128,7 @@ func (k *checker) value(where string, sig signal, kv attribute.KeyValue, a *regi
 		k.errorf("%s: attribute %s is not flat", where, kv.Key)
 	}
 	if a.Closed || sig == onMetric && (a.MembersOnMetric || a.NumbersOnMetric) {
-		if v := kv.Value.AsString(); !member(a, v) && !(a.NumbersOnMetric && number(v)) {
+		if v := kv.Value.AsString(); !member(a, v) && (!a.NumbersOnMetric || !number(v)) {
 			k.errorf("%s: attribute %s has the value %q, which is not one of its own", where, kv.Key, v)
 		}
 	}

@@ -42,11 +42,6 @@ import (
 	"github.com/mark3labs/mcp-go/server"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/log"
-	"go.opentelemetry.io/otel/log/embedded"
-	"go.opentelemetry.io/otel/metric"
-	metricembedded "go.opentelemetry.io/otel/metric/embedded"
-	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
@@ -260,30 +255,6 @@ func TestDecisionsFromBeside(t *testing.T) {
 	settled(t, i, capture)
 }
 
-// Without an instrumented server around, decisions go to the global providers.
-func TestRecordAuthDecisionAlone(t *testing.T) {
-	capture := telemetrytest.New(t)
-	useGlobals.Do(func() {
-		otel.SetLoggerProvider(currentLogs{})
-		otel.SetMeterProvider(currentMeters{})
-	})
-	current.Store(capture)
-	defer current.Store(nil)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	otelmcp.RecordAuthDecision(ctx, otelmcp.AuthDecision{Decision: "deny", Reason: "revoked", UserID: "alice"})
-	e := event(only(t, capture.EventsNamed(semconv.OTelMCPAuthDecisionEventName)))
-	if e["otelmcp.auth.reason"] != "revoked" || e["user.id"] != "alice" || e["severity"] != "WARN" || e["otelmcp.role"] != "server" {
-		t.Errorf("%v", e)
-	}
-	// A step of an OAuth flow is no login at a server.
-	otelmcp.RecordAuthDecision(ctx, otelmcp.AuthDecision{Decision: "deny", Reason: "refresh_failed", Mechanism: "oauth_refresh"})
-	if e := event(capture.EventsNamed(semconv.OTelMCPAuthDecisionEventName)[1]); e["otelmcp.role"] != "client" {
-		t.Errorf("%v", e)
-	}
-	countedBySide(t, capture)
-}
-
 // A program that is a server and a client counts who was kept out of the one apart from
 // what the other was refused elsewhere.
 func TestRefusalsOfBothSidesAreCountedApart(t *testing.T) {
@@ -309,44 +280,6 @@ func TestRefusalsOfBothSidesAreCountedApart(t *testing.T) {
 		t.Errorf("challenges by side: %v", sides)
 	}
 	countedBySide(t, capture)
-}
-
-// The global providers of this process send to the capture of the test that runs:
-// what is made of them once stays with them.
-var (
-	useGlobals sync.Once
-	current    atomic.Pointer[telemetrytest.Capture]
-)
-
-type currentLogs struct{ embedded.LoggerProvider }
-
-func (currentLogs) Logger(name string, opts ...log.LoggerOption) log.Logger {
-	return currentLogger{name: name, opts: opts}
-}
-
-type currentLogger struct {
-	embedded.Logger
-	name string
-	opts []log.LoggerOption
-}
-
-func (l currentLogger) Emit(ctx context.Context, r log.Record) {
-	if c := current.Load(); c != nil {
-		c.LoggerProvider().Logger(l.name, l.opts...).Emit(ctx, r)
-	}
-}
-
-func (currentLogger) Enabled(context.Context, log.EnabledParameters) bool {
-	return current.Load() != nil
-}
-
-type currentMeters struct{ metricembedded.MeterProvider }
-
-func (currentMeters) Meter(name string, opts ...metric.MeterOption) metric.Meter {
-	if c := current.Load(); c != nil {
-		return c.MeterProvider().Meter(name, opts...)
-	}
-	return metricnoop.NewMeterProvider().Meter(name, opts...)
 }
 
 // Refusals that nobody tells of: what a status means, with a challenge and without,

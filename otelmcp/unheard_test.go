@@ -122,6 +122,7 @@ func TestGlobalProviders(t *testing.T) {
 		"no-ops are given":         {givenNoops, nil},
 		"of a client":              {unsetClient, []string{noTraces, noMetrics, noLogs}},
 		"the program hears it":     {ownErrorHandler, nil},
+		"a decision alone":         {decisionAlone, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if os.Getenv(globalChild) == name {
@@ -362,4 +363,23 @@ func ownErrorHandler(t *testing.T) {
 	if len(said) != 1 || !strings.Contains(said[0].Error(), noTraces) {
 		t.Errorf("%v", said)
 	}
+}
+
+// decisionAlone: without an instrumented server around, decisions go to the global providers.
+func decisionAlone(t *testing.T) {
+	capture := telemetrytest.New(t)
+	setGlobals(capture)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	otelmcp.RecordAuthDecision(ctx, otelmcp.AuthDecision{Decision: "deny", Reason: "revoked", UserID: "alice"})
+	e := event(only(t, capture.EventsNamed(semconv.OTelMCPAuthDecisionEventName)))
+	if e["otelmcp.auth.reason"] != "revoked" || e["user.id"] != "alice" || e["severity"] != "WARN" || e["otelmcp.role"] != "server" {
+		t.Errorf("%v", e)
+	}
+	// A step of an OAuth flow is no login at a server.
+	otelmcp.RecordAuthDecision(ctx, otelmcp.AuthDecision{Decision: "deny", Reason: "refresh_failed", Mechanism: "oauth_refresh"})
+	if e := event(capture.EventsNamed(semconv.OTelMCPAuthDecisionEventName)[1]); e["otelmcp.role"] != "client" {
+		t.Errorf("%v", e)
+	}
+	countedBySide(t, capture)
 }

@@ -120,6 +120,7 @@ func TestAlertsLookAtWhatThereIs(t *testing.T) {
 	telemetryOf(t, "http/protobuf")
 	fillTable(t, s.Env("http/protobuf"))
 	loseTelemetry(t, s)
+	makeUpSession(t, s.Env("http/protobuf"))
 
 	var file struct{ Tests []scenario }
 	readYAML(t, "alerts_test.yml", &file)

@@ -232,6 +232,18 @@ func fillTable(t *testing.T, env []string) {
 	}
 }
 
+// makeUpSession sends a server a message of a session that never was.
+func makeUpSession(t *testing.T, env []string) {
+	t.Helper()
+	endpoint, stop := serveQuickstart(t, env...)
+	defer stop()
+	res := post(t, endpoint, `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`, "Mcp-Session-Id", "made-up")
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusNotFound {
+		t.Fatalf("a session that never was is answered with %d", res.StatusCode)
+	}
+}
+
 // fillDirectory has a server write its spans to a directory that is full of files of
 // others.
 func fillDirectory(t *testing.T, env []string) {

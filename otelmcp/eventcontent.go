@@ -47,7 +47,7 @@ func WithContentOnEvents(kinds Content, scopes ...ContentScope) Option {
 type ContentScope func(*eventContent)
 
 // ForTools narrows content to calls of the tools with these names, so that none of
-// prompts is recorded. Given twice, or without a name, it means all of the names, or
+// prompts is recorded. Given twice, it means the names of both; without a name it means
 // no tool.
 func ForTools(names ...string) ContentScope {
 	names = slices.Clone(names)
@@ -56,8 +56,8 @@ func ForTools(names ...string) ContentScope {
 
 // OnlyArguments narrows arguments of tools, and variables of prompts, to those with
 // these names, each as an attribute of its own. At most 64 of those that a message has
-// are recorded, in the order in which they are named. Given twice, or without a name,
-// it means all of the names, or no argument. Results are not affected.
+// are recorded, in the order in which they are named. Given twice, it means the names of
+// both; without a name it means no argument. Results are not affected.
 func OnlyArguments(names ...string) ContentScope {
 	names = slices.Clone(names)
 	return func(e *eventContent) { e.arguments = e.arguments.with(names) }

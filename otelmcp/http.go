@@ -84,36 +84,6 @@ type httpHandler struct {
 	routed    bool
 }
 
-// maxHandlers bounds how many handlers one is looked for behind.
-const maxHandlers = 16
-
-// transportBehind tells what h speaks to a request, as far as the types of the handlers on
-// its way tell; "" when they do not. A mux says which handler it has for the request;
-// without one, routed says that there is a mux to ask.
-func transportBehind(h http.Handler, r *http.Request) (transport string, routed bool) {
-	defer func() { _ = recover() }() // a mux can be nil, and a request odd
-	for range maxHandlers {
-		switch is := h.(type) {
-		case *server.StreamableHTTPServer:
-			return semconv.OTelMCPTransportStreamableHTTP, false
-		case *server.SSEServer:
-			return semconv.OTelMCPTransportSSE, false
-		case *httpHandler:
-			h = is.next
-		case *bearerHandler:
-			h = is.next
-		case *http.ServeMux:
-			if r == nil {
-				return "", true
-			}
-			h, _ = is.Handler(r)
-		default:
-			return "", false
-		}
-	}
-	return "", false
-}
-
 func (h *httpHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, again := h.i.edgeOf(r.Context()).(*exchange); again && h.i.messageOf(r.Context()) == nil {
 		h.next.ServeHTTP(w, r) // an edge of ours is around this one

@@ -25,10 +25,11 @@ func Text(v any, ask func(string) string) (text string, cut int) {
 	return text, b.cut
 }
 
-// Members tells f of those members of v that names has: which of the names it is, and its value as a text, of at most
-// [DefaultPerValue] bytes each and [DefaultTotal] in all, without the notes that stand where nothing fits any more. A value whose name says that it is a secret is redacted. f is
-// told of the first [MaxMembers] of them, in the order of names. ask, which may be nil, is the operator's scrubber for
-// the k-th name. It returns how many bytes are missing, as [Value] does.
+// Members tells f of those members of v that names has: which of the names it is, and its value as a text. A text has at
+// most [DefaultPerValue] bytes, and all of them have [DefaultTotal], without the notes that stand where nothing fits any
+// more. A value whose name says that it is a secret is redacted. f is told of the first [MaxMembers] of them, in the
+// order of names. ask, which may be nil, is the operator's scrubber for the k-th name. It returns how many bytes are
+// missing, as [Value] does.
 func Members(v map[string]any, names []string, ask func(k int, s string) string, f func(k int, text string)) (cut int) {
 	b := builder{left: DefaultTotal, budget: more, unread: readFactor*DefaultTotal + scrub.Slack}
 	told, named, looked := 0, false, false

@@ -56,8 +56,9 @@ func (o *Operation) Capture(key attribute.Key, v any) {
 	span.attrs = append(span.attrs, attribute.KeyValue{Key: key, Value: safe})
 }
 
-// CaptureVariables puts the variables of a prompt on the operation's span, each under a key of its own: the
-// first [MaxListed] of them in the order of their names. The rest count as cut. The operator's scrubber is given what these keys begin with, since a peer can choose the rest.
+// CaptureVariables puts the variables of a prompt on the operation's span, each under a key of its own: the first
+// [MaxListed] of them in the order of their names. The rest count as cut. The operator's scrubber is given what these
+// keys begin with, since a peer can choose the rest.
 func (o *Operation) CaptureVariables(variables map[string]any) {
 	span := &o.capturing().span
 	few := make(map[string]any, min(len(variables), MaxListed))

@@ -328,7 +328,7 @@ func (tc *bearerCase) checkDecision(t *testing.T, capture *telemetrytest.Capture
 		switch tc.reason {
 		case "expired", "revoked", "not_yet_valid", "audience_mismatch", "unproven_possession":
 			if key == "user.id" {
-				v = tc.user // whose it is is not either, as far as the verifier knew
+				v = tc.user // whose token it was, as far as the verifier knew
 			}
 		}
 		if tc.status >= 500 && (key == "otelmcp.outcome" || key == "severity") {
